@@ -1,0 +1,258 @@
+# Copyright (c) 2026, benchfleet contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Plan: request + inventory + catalog become cells, before anything touches a host.
+
+A cell is one SUT x benchmark x implementation x scenario x mode. Every combination that was asked for
+becomes a cell: one that cannot run carries `skip` (nothing to do here, not a fault) or `refuse`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from .catalog import Catalog
+from .errors import BenchfleetError, nearest
+from .models import Model, models
+from .request import MODES, SCENARIOS, Request
+from .suts import Sut, declared
+
+Cell = dict[str, Any]
+OVERHEAD_S = 4.0
+CALIBRATION_S = {"test": 6.0, "official": 220.0}
+
+
+def plan(request: Request, hosts: Mapping[str, Mapping[str, Any]], catalog: Catalog) -> list[Cell]:
+    """Return the cells of `request` for the SUTs that `hosts` (name -> inventory variables) declare.
+
+    Raises BenchfleetError for a name that does not exist, with the valid ones and the nearest spelling.
+    """
+    round_ = catalog.get("rounds", request.round)
+    chosen = _choose_suts(request, hosts)
+    implementations = _names(request.implementation, catalog, "implementations", ["onnx"])
+    benchmarks = _names(request.benchmark, catalog, "benchmarks", [])
+    _check_words(request)
+    cells: list[Cell] = []
+    for sut in chosen:
+        for name in benchmarks or _required_benchmarks(round_, sut, catalog):
+            for implementation in implementations:
+                cells += _combination(request, round_, sut, name, catalog.get("implementations", implementation), catalog)
+    return cells
+
+
+def _names(asked: Sequence[str], catalog: Catalog, kind: str, for_all: list[str]) -> list[str]:
+    if tuple(asked) == ("all",):
+        return for_all
+    for name in asked:
+        catalog.get(kind, name)
+    return list(asked)
+
+
+def _check_words(request: Request) -> None:
+    for name, asked, valid in (("scenario", request.scenario, SCENARIOS), ("mode", request.mode, MODES)):
+        for word in asked:
+            if word != "all" and word not in valid:
+                raise BenchfleetError(f"{name}={word} does not exist.{nearest(word, (*valid, 'all'))}")
+
+
+def _choose_suts(request: Request, hosts: Mapping[str, Mapping[str, Any]]) -> list[Sut]:
+    suts: dict[str, Sut] = {}
+    for host, variables in hosts.items():
+        for sut in declared(host, variables):
+            other = suts.setdefault(sut.name, sut)
+            if other != sut:
+                raise BenchfleetError(f"the SUT name '{sut.name}' is declared twice, by {other.host} and {sut.host}.")
+    if request.sut == ("all",):
+        return list(suts.values())
+    for name in request.sut:
+        if name not in suts:
+            raise BenchfleetError(f"sut={name} does not exist among the hosts of this play.{nearest(name, suts)}")
+    return [suts[name] for name in request.sut]
+
+
+def _required_benchmarks(round_: Mapping[str, Any], sut: Sut, catalog: Catalog) -> list[str]:
+    """Return what `benchmark=all` means: each benchmark of the catalog that the round has for this system."""
+    wanted = {n for n, b in round_["benchmarks"].items() if b["required"].get(sut.system_type) or not b["required"]}
+    return [
+        name
+        for name in catalog.names("benchmarks")
+        if wanted & set(catalog.get("benchmarks", name)["checker_names"])
+    ]
+
+
+def _combination(
+    request: Request,
+    round_: Mapping[str, Any],
+    sut: Sut,
+    name: str,
+    implementation: Mapping[str, Any],
+    catalog: Catalog,
+) -> Iterator[Cell]:
+    benchmark = catalog.get("benchmarks", name)
+    rules, refuse = _rules(request, round_, sut, benchmark)
+    device = request.device or sut.device
+    if device not in implementation["devices"]:
+        raise BenchfleetError(
+            f"device={device} is not one of {implementation['name']}'s.{nearest(device, implementation['devices'])}"
+        )
+    if len(sut.members) > 1:
+        refuse = f"SUT {sut.name} spans {len(sut.members)} hosts; runs over several hosts are not built yet"
+    if name not in implementation["benchmarks"]:
+        refuse = f"implementation {implementation['name']} does not run {name}.{nearest(name, implementation['benchmarks'])}"
+    for model in models(request, benchmark, catalog):
+        for scenario in _scenarios(request, sut, benchmark, rules):
+            for mode in MODES if request.mode == ("all",) else request.mode:
+                cell = _cell(request, round_, sut, benchmark, rules, implementation, model, scenario, mode, device)
+                cell["refuse"] = refuse or model.refuse or cell["refuse"]
+                yield cell
+
+
+def _rules(
+    request: Request, round_: Mapping[str, Any], sut: Sut, benchmark: Mapping[str, Any]
+) -> tuple[Mapping[str, Any], str | None]:
+    """Return the round's rules for a benchmark, and why a cell may not run in this division."""
+    for name in benchmark["checker_names"]:
+        rules = round_["benchmarks"].get(name)
+        if rules:
+            refuse = None
+            if request.division != "open" and not rules["required"].get(sut.system_type):
+                refuse = f"round {round_['name']} has no {name} for {sut.system_type} systems in division {request.division}"
+            return rules, refuse
+    if request.division != "open" and benchmark["kind"] != "mlperf":
+        return {}, f"{benchmark['name']} is not an MLPerf benchmark: division {request.division} cannot hold it"
+    if benchmark["kind"] == "mlperf":
+        return {}, f"round {round_['name']} does not have {benchmark['name']}"
+    return {}, None
+
+
+def _scenarios(
+    request: Request, sut: Sut, benchmark: Mapping[str, Any], rules: Mapping[str, Any]
+) -> list[str]:
+    if request.scenario != ("all",):
+        return list(request.scenario)
+    if not rules:
+        return list(benchmark["scenarios"])
+    required = list(rules["required"].get(sut.system_type) or benchmark["scenarios"])
+    either = rules.get("one_of", {}).get(sut.system_type) or []
+    if either and not set(either) & set(required):
+        required.append(either[0])
+    return [s for s in SCENARIOS if s in required]
+
+
+def _cell(
+    request: Request,
+    round_: Mapping[str, Any],
+    sut: Sut,
+    benchmark: Mapping[str, Any],
+    rules: Mapping[str, Any],
+    implementation: Mapping[str, Any],
+    model: Model,
+    scenario: str,
+    mode: str,
+    device: str,
+) -> Cell:
+    label = benchmark["name"] if model.reference else f"{benchmark['name']}.{model.name}"
+    refuse = skip = None
+    if scenario not in benchmark["scenarios"]:
+        refuse = f"{benchmark['name']} has no {scenario} scenario.{nearest(scenario, benchmark['scenarios'])}"
+    needs_dataset = benchmark["dataset"] is not None and benchmark["dataset"]["artifact"] is None
+    if needs_dataset and not request.dataset_path:
+        refuse = (
+            f"{benchmark['name']} needs the lab's own copy of {benchmark['dataset']['name']}:"
+            " -e dataset_path=<folder of .npy files, or .npz, on the SUT>"
+        )
+    if mode == "accuracy" and benchmark["dataset"] is None:
+        skip = "accuracy needs a dataset with known answers; generated inputs have none"
+    seconds = _min_duration_ms(request, round_, benchmark) / 1000
+    expected = benchmark["expected_s"].get("accuracy", 600.0) if mode == "accuracy" else seconds
+    why_not = _why_not_submittable(request, benchmark)
+    return {
+        "id": "/".join((sut.name, label, implementation["name"], scenario, mode)),
+        "host": sut.host,
+        "sut": sut.name,
+        "members": list(sut.members),
+        "devices": list(sut.devices),
+        "profile": sut.profile,
+        "system_type": sut.system_type,
+        "device": device,
+        "benchmark": label,
+        "catalog_benchmark": benchmark["name"],
+        "model": model.as_dict(),
+        "implementation": implementation["name"],
+        "scenario": scenario,
+        "mode": mode,
+        "round": round_["name"],
+        "division": request.division,
+        "duration": request.duration,
+        "submittable": why_not is None,
+        "why_not_submittable": why_not,
+        "options": _options(request, implementation, benchmark, scenario),
+        "keys": _keys(request, round_, benchmark, rules, scenario, mode),
+        "loadgen_model": benchmark["loadgen_model"],
+        "loadgen_version": round_["loadgen"]["version"],
+        "target": _target(request, scenario) if mode == "performance" else None,
+        "run_prefix": request.run_prefix,
+        "expected_s": expected + OVERHEAD_S,
+        "time_limit_s": request.time_limit or max(600.0, expected * 4 + 300.0),
+        "skip": skip,
+        "refuse": refuse,
+    }
+
+
+def _min_duration_ms(request: Request, round_: Mapping[str, Any], benchmark: Mapping[str, Any]) -> int:
+    official: int = round_["min_duration_ms"]
+    test: int = benchmark["test"]["min_duration_ms"]
+    return official if request.duration == "official" else test
+
+
+def _why_not_submittable(request: Request, benchmark: Mapping[str, Any]) -> str | None:
+    if benchmark["kind"] != "mlperf":
+        return f"{benchmark['name']} is not an MLPerf benchmark"
+    if request.duration == "test":
+        return "a test-length run"
+    return None
+
+
+def _options(
+    request: Request, implementation: Mapping[str, Any], benchmark: Mapping[str, Any], scenario: str
+) -> dict[str, Any]:
+    chosen = {n: getattr(request, n) for n in implementation["options"]}
+    chosen["input_shapes"] = dict(request.input_shapes) or None
+    chosen["samples"] = request.samples
+    limit = request.latency_limit or benchmark["latency_limit_ms"].get(scenario)
+    chosen["latency_limit_ms"] = limit if scenario in ("Server", "Interactive") else None
+    return chosen
+
+
+def _keys(
+    request: Request,
+    round_: Mapping[str, Any],
+    benchmark: Mapping[str, Any],
+    rules: Mapping[str, Any],
+    scenario: str,
+    mode: str,
+) -> dict[str, Any]:
+    """Return the user.conf keys of one run (units as LoadGen's: ms).
+
+    An MLPerf benchmark at official length gets none: LoadGen's built-in mlperf.conf holds the rules.
+    """
+    keys: dict[str, Any] = {}
+    if benchmark["kind"] != "mlperf":
+        keys["performance_sample_count_override"] = request.samples or benchmark["performance_sample_count"]
+        keys["min_duration"] = _min_duration_ms(request, round_, benchmark)
+    elif request.duration == "test":
+        keys["min_duration"] = _min_duration_ms(request, round_, benchmark)
+    if request.duration == "test" and scenario == "Offline":
+        # mlperf.conf asks for up to 788,379 samples in one query; a test is not submittable anyhow.
+        keys["min_query_count"] = 1
+    limit = request.latency_limit or benchmark["latency_limit_ms"].get(scenario)
+    if scenario in ("Server", "Interactive") and limit and not rules:
+        keys["target_latency"] = limit
+    return keys
+
+
+def _target(request: Request, scenario: str) -> dict[str, float] | None:
+    if scenario in ("SingleStream", "MultiStream"):
+        return {"target_latency_ms": request.target_latency} if request.target_latency else None
+    return {"target_qps": request.target_qps} if request.target_qps else None
