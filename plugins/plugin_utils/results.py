@@ -1,0 +1,115 @@
+# Copyright (c) 2026, benchfleet contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The results folder: run directories are the truth, `index.sqlite` is a cache of what they say."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from .assess import assess
+from .digest import canonical
+from .errors import BenchfleetError
+
+# Raised whenever a change to assess.py can change a verdict: cached verdicts of older rules are not used.
+ASSESSOR = 1
+_COLUMNS = (
+    "path sut benchmark model implementation scenario mode round division duration digest started outcome metric value unit"
+    " accuracy submittable judged_with verdict"
+).split()
+_SCHEMA = f"CREATE TABLE IF NOT EXISTS runs ({', '.join(_COLUMNS)}, PRIMARY KEY (path)) WITHOUT ROWID"
+
+
+class Results:
+    """The folder `benchfleet_results` on the controller."""
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root).expanduser().absolute()
+        self.index = self.root / "index.sqlite"
+
+    def check_writable(self) -> None:
+        """Raise BenchfleetError unless results can be written here; creates nothing."""
+        folder = self.root
+        while not folder.exists() and folder != folder.parent:
+            folder = folder.parent
+        if not folder.is_dir() or not os.access(folder, os.W_OK):
+            raise BenchfleetError(f"{self.root} cannot be written (benchfleet_results).")
+
+    def folder(self, cell: Mapping[str, Any], mode: str | None = None) -> Path:
+        """Return the folder that holds a cell's runs (absolute)."""
+        parts = (cell["sut"], cell["benchmark"], cell["implementation"], cell["scenario"], mode or cell["mode"])
+        return self.root.joinpath("runs", *parts)
+
+    def find(self, cell: Mapping[str, Any], digest: str, mode: str | None = None) -> list[Path]:
+        """Return the stored runs of a cell with this run digest, oldest first."""
+        try:
+            names = sorted(n for n in os.listdir(self.folder(cell, mode)) if n.endswith(f"-{digest[:8]}"))
+        except FileNotFoundError:
+            return []
+        return [self.folder(cell, mode) / n for n in names]
+
+    def verdict(self, run: Path, rules: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the assessment of a stored run under `rules`, from the index where it holds it."""
+        return self.cached(run, rules) or assess(run, dict(rules)).to_json()
+
+    def cached(self, run: Path, rules: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Return the indexed verdict on a run, None when there is none for these rules."""
+        if not self.index.exists():
+            return None
+        try:
+            with closing(sqlite3.connect(f"{self.index.as_uri()}?mode=ro", uri=True, timeout=10)) as db:
+                row = db.execute("SELECT judged_with, verdict FROM runs WHERE path = ?", (self._key(run),)).fetchone()
+        except sqlite3.DatabaseError:
+            return None
+        if row is None or row[0] != _judged_with(rules):
+            return None
+        verdict: dict[str, Any] = json.loads(row[1])
+        return verdict
+
+    def add(self, entries: list[tuple[Path, Mapping[str, Any], dict[str, Any]]]) -> None:
+        """Index runs given as (run, rules, verdict). A damaged index is set aside and begun anew."""
+        if not entries:
+            return
+        rows = [self._row(*entry) for entry in entries]
+        self.root.mkdir(parents=True, exist_ok=True)
+        try:
+            self._insert(rows)
+        except sqlite3.DatabaseError:
+            os.replace(self.index, self.index.with_suffix(".damaged"))
+            self._insert(rows)
+
+    def _insert(self, rows: list[tuple[Any, ...]]) -> None:
+        marks = ", ".join("?" * len(_COLUMNS))
+        with closing(sqlite3.connect(self.index, timeout=60)) as db, db:
+            db.execute(_SCHEMA)
+            db.executemany(f"INSERT OR REPLACE INTO runs VALUES ({marks})", rows)
+
+    def _row(self, run: Path, rules: Mapping[str, Any], verdict: dict[str, Any]) -> tuple[Any, ...]:
+        record = json.loads((run / "run.json").read_text(encoding="utf-8"))
+        cell = record["cell"]
+        model = cell["model"]["name"] if isinstance(cell.get("model"), dict) else cell.get("model")
+        metric = verdict.get("metric") or {}
+        values = dict(cell, path=self._key(run), model=model, digest=record["digest"], started=record.get("created"))
+        values |= {"outcome": verdict["outcome"], "metric": metric.get("name"), "value": metric.get("value")}
+        values |= {"unit": metric.get("unit"), "accuracy": json.dumps(verdict.get("accuracy") or {})}
+        values |= {"submittable": int(bool(verdict.get("submittable"))), "judged_with": _judged_with(rules)}
+        values["verdict"] = json.dumps(verdict)
+        return tuple(values.get(c) for c in _COLUMNS)
+
+    def stored(self) -> Iterator[Path]:
+        """Yield every run directory."""
+        for manifest in sorted((self.root / "runs").glob("*/*/*/*/*/*/manifest.json")):
+            yield manifest.parent
+
+    def _key(self, run: Path) -> str:
+        return str(run.relative_to(self.root))
+
+
+def _judged_with(rules: Mapping[str, Any]) -> str:
+    return canonical({"assessor": ASSESSOR, "rules": dict(rules)})
