@@ -1,0 +1,88 @@
+"""The quality bars: what each one runs, and where."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+COLLECTION = Path("ansible_collections") / "benchfleet" / "mlperf"
+MINUTE = 60
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One check. argv starts with a program of the test environment; cwd is where it runs:
+    `checkout`, `copy` (a plain copy of the collection) or `above` (the folder that holds its
+    ansible_collections). `limit_s` ends it. `needs` is a program without which it is skipped."""
+
+    name: str
+    argv: tuple[str, ...]
+    cwd: str = "copy"
+    limit_s: int = 10 * MINUTE
+    needs: str | None = None
+    pytest: bool = False
+
+
+def _pytest(name: str, folder: str, limit_s: int) -> Bar:
+    argv = ("python", "-m", "pytest", folder, "-q", "-p", "no:cacheprovider")
+    return Bar(name, argv, cwd="checkout", limit_s=limit_s, pytest=True)
+
+
+def bars(checkout: Path) -> list[Bar]:
+    """Every bar, the long ones first: they decide when the last one ends."""
+    cache = str(checkout / ".cache")
+    typed = [str(COLLECTION / "plugins" / part) for part in ("module_utils", "plugin_utils")]
+    scripts = (".ci/run", ".ci/venv")
+    return [
+        _pytest("integration", "tests/integration", 18 * MINUTE),
+        Bar("sanity", ("python", "tests/quality/sanity.py", cache), limit_s=15 * MINUTE),
+        _pytest("unit", "tests/unit", 10 * MINUTE),
+        Bar("ansible-lint", ("ansible-lint", "--offline", "--profile", "production", "-q")),
+        Bar(
+            "mypy",
+            (
+                *("mypy", "--config-file", str(COLLECTION / "pyproject.toml")),
+                *("--cache-dir", f"{cache}/mypy", "--no-error-summary"),
+                *typed,
+            ),
+            cwd="above",
+        ),
+        Bar(
+            "docs",
+            (
+                *("antsibull-docs", "lint-collection-docs", "--plugin-docs"),
+                *("--validate-collection-refs", "all", "."),
+            ),
+        ),
+        Bar("changelog", ("antsibull-changelog", "lint")),
+        Bar("ruff", ("ruff", "check", "--no-cache", "-q", ".")),
+        Bar("ruff-format", ("ruff", "format", "--no-cache", "--diff", "-q", ".")),
+        Bar("yamllint", ("yamllint", "-s", ".")),
+        Bar("shellcheck", ("shellcheck", *scripts), needs="shellcheck"),
+    ]
+
+
+def runnable_pythons() -> list[str]:
+    """Folders with interpreters that run, newest first; pyenv's own before its wrappers."""
+    found = []
+    for minor in range(13, 7, -1):
+        name = f"python3.{minor}"
+        pyenv = sorted((Path.home() / ".pyenv" / "versions").glob(f"3.{minor}.*/bin/{name}"))
+        on_path = shutil.which(name)
+        for candidate in [*map(str, pyenv[-1:]), *([on_path] if on_path else [])]:
+            works = subprocess.run([candidate, "-c", ""], capture_output=True, check=False)
+            if works.returncode == 0:
+                found.append(str(Path(candidate).parent))
+                break
+    return list(dict.fromkeys(found))
+
+
+def program(name: str) -> str:
+    """A program of the environment that this process runs in, or one from PATH."""
+    if name == "python":
+        return sys.executable
+    own = Path(sys.executable).parent / name
+    return str(own) if own.exists() else name
