@@ -58,6 +58,7 @@ COPY = 1 << 26  # bytes per kernel copy call: how often `alive` is asked
 WAIT_S = 0.5  # between two attempts to take a lock
 FOLLOW_S = 0.02  # between two looks at a growing file
 
+LARGER = "larger than the manifest says"
 NEED_SFTP = (
     "sftp does not work on this host; results and artifacts are moved by sftp only (not by scp or "
     "through a pipe)"
@@ -304,7 +305,7 @@ class SftpLink:
             command = link._build_command(
                 link.get_option("sftp_executable"),
                 "sftp",
-                *extra, "-q", "-b", batch.name, f"[{self._host}]",
+                *extra, "-b", batch.name, f"[{self._host}]",
             )  # fmt: skip
             try:
                 code, _, errors = link._bare_run(command, None, sudoable=False, checkrc=False)
@@ -319,14 +320,16 @@ class SftpLink:
     def _outcome(self, code: int, errors: str) -> str | None:
         """What an ended session means, by its exit code and what it said."""
         said = [line.strip() for line in errors.splitlines() if line.strip()]
-        said = [line for line in said if not line.lower().startswith("warning: permanently added")]
+        said = [
+            line for line in said if not line.startswith(("Warning: Permanently", "Connected to"))
+        ]
         text = "; ".join(said[-3:])
         if code == 0:
             return None
         if "No space left on device" in errors or "Disc quota exceeded" in errors:
             raise TransferError(text, str(self._host), "Free some space and run the command again.")
         if code in (-signal.SIGXFSZ, 128 + signal.SIGXFSZ) or "File too large" in errors:
-            return "a file is larger than the manifest says"
+            return LARGER
         if "subsystem request failed" in errors or "Received message too long" in errors:
             raise TransferError(NEED_SFTP, str(self._host), DO_SFTP)
         if code == 1 and "Connection closed" not in errors and "Connection reset" not in errors:
@@ -438,7 +441,8 @@ class _Fetch:
                 self._remote, self._folder, [Job(MANIFEST, limits.manifest, False)]
             )
         where = f"{self._remote}/{MANIFEST}"
-        if here.exists() and here.stat().st_size > limits.manifest:
+        large = (_regular_size(here) or 0) > limits.manifest
+        if large or (refusal and refusal.endswith(LARGER)):
             raise EvidenceError(
                 f"larger than the limit of {limits.manifest} bytes", where, "Look at it on the SUT."
             )
@@ -465,11 +469,7 @@ class _Fetch:
         problems = evidence.verify(self._folder, manifest, self._known)
         if problems:
             more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-            raise EvidenceError(
-                f"what arrived contradicts the manifest: {problems[0]}{more}",
-                f"{self._remote}/{problems[0].path}",
-                f"What arrived is kept as {self._folder}.refused; look at the file on the SUT.",
-            )
+            raise self._contradiction(problems[0].path, f"{problems[0].detail}{more}")
 
     def _survey(self, manifest: Manifest) -> list[Job]:
         """Compare what an earlier attempt left; unusable parts are removed."""
@@ -504,24 +504,41 @@ class _Fetch:
             with follower, file_size_ceiling(ceiling):
                 refusal = self._link.get(self._remote, self._folder, batch)
             self._known.update(follower.seen)
+            self._refuse(batch, refusal)
             for job in batch:
-                arrived = _regular_size(self._folder / job.path)
-                self._refuse_size(job, arrived, refusal)
-                self.moved += max(0, (arrived or 0) - before[job.path])
+                here = self._folder / job.path
+                arrived = _regular_size(here)
                 if arrived is not None:
-                    (self._folder / job.path).chmod(0o644)  # the host's modes are not ours
+                    here.chmod(0o644)  # the host's modes are not ours
+                self.moved += max(0, (arrived or 0) - before[job.path])
                 if not self._right(job.path, manifest):
                     wrong.append(job.path)
         return wrong
 
-    def _refuse_size(self, job: Job, arrived: int | None, refusal: str | None) -> None:
-        """Raise for a file that is too large, or that the host would not give."""
-        where = f"{self._remote}/{job.path}"
-        do = f"What arrived is kept as {self._folder}.refused; look at the file on the SUT."
-        if (arrived or 0) > job.size:
-            raise EvidenceError(f"larger than the {job.size} bytes of the manifest", where, do)
-        if refusal and (arrived is None or arrived < job.size):
-            raise EvidenceError(f"the host did not give it ({refusal})", where, do)
+    def _refuse(self, batch: Sequence[Job], refusal: str | None) -> None:
+        """Raise for the file that is too large, or at which the host's refusal ended the batch."""
+        arrived = [_regular_size(self._folder / job.path) for job in batch]
+        for job, size in zip(batch, arrived, strict=True):
+            if (size or 0) > job.size:
+                raise self._contradiction(job.path, f"larger than its {job.size} bytes")
+        if refusal is None:
+            return
+        gaps = [
+            number
+            for number, (job, size) in enumerate(zip(batch, arrived, strict=True))
+            if size is None or size < job.size
+        ]
+        stop = gaps[0] if gaps else len(batch)
+        if stop == len(batch) or refusal == LARGER:
+            stop = max(0, stop - 1)  # cut off at its announced size: the one before the gap
+        raise self._contradiction(batch[stop].path, f"not what the manifest says ({refusal})")
+
+    def _contradiction(self, path: str, what: str) -> EvidenceError:
+        return EvidenceError(
+            what,
+            f"{self._remote}/{path}",
+            f"What arrived is kept as {self._folder}.refused; look at the file on the SUT.",
+        )
 
     def _right(self, path: str, manifest: Manifest) -> bool:
         """Whether the file's digest is the manifest's; read again where it was not followed."""
@@ -543,7 +560,7 @@ class _Fetch:
         free = status.f_bavail * status.f_frsize
         if need > free:
             raise TransferError(
-                f"{need / 1e9:.1f} GB are to be fetched, {free / 1e9:.1f} GB are free",
+                f"{_amount(need)} are to be fetched, {_amount(free)} are free",
                 str(self._folder),
                 "Free some space or move benchfleet_results, and run the command again.",
             )
@@ -664,6 +681,13 @@ def _set_aside(folder: Path) -> None:
     folder.rename(target)
 
 
+def _amount(size: int) -> str:
+    """A number of bytes for people."""
+    if size < 1_000_000:
+        return f"{size} bytes"
+    return f"{size / 1e9:.1f} GB" if size >= 1_000_000_000 else f"{size / 1e6:.1f} MB"
+
+
 def _is_ours(setting: str) -> bool:
     return re.split(r"[=\s]", setting.strip(), maxsplit=1)[0].lower() in _OURS
 
@@ -684,7 +708,7 @@ def _reason(error: OSError, path: str) -> str:
     if error.errno == errno.ELOOP:
         return f"{path}: a symbolic link"
     if error.errno == errno.EFBIG:
-        return f"{path}: larger than the manifest says"
+        return f"{path}: {LARGER}"
     return f"{path}: {error.strerror or error}"
 
 

@@ -30,7 +30,7 @@ def manifest_of(files: object, **fields: object) -> bytes:
 
 def test_plain_manifest_is_read() -> None:
     names = ["run.json", "trial_0/user.conf", "a b/c'd\".txt", "...", "-rf", "größe.txt"]
-    manifest = evidence.parse_manifest(manifest_of({name: GOOD for name in names}))
+    manifest = evidence.parse_manifest(manifest_of(dict.fromkeys(names, GOOD)))
     assert manifest.run_id == RUN
     assert list(manifest.files) == names
     assert manifest.bytes == len(names)
@@ -86,7 +86,7 @@ COLLISIONS = {
 @pytest.mark.parametrize("pair", COLLISIONS.values(), ids=COLLISIONS.keys())
 def test_colliding_paths_are_refused(pair: tuple[str, str]) -> None:
     with pytest.raises(EvidenceError):
-        evidence.parse_manifest(manifest_of({name: GOOD for name in pair}))
+        evidence.parse_manifest(manifest_of(dict.fromkeys(pair, GOOD)))
 
 
 HOSTILE_CLAIMS: dict[str, object] = {
