@@ -38,7 +38,7 @@ def bars(checkout: Path) -> list[Bar]:
     scripts = (".ci/run", ".ci/venv")
     return [
         _pytest("integration", "tests/integration", 18 * MINUTE),
-        Bar("sanity", ("python", "tests/quality/sanity.py", cache), limit_s=15 * MINUTE),
+        Bar("sanity", ("python", "tests/quality/sanity.py"), limit_s=15 * MINUTE),
         _pytest("unit", "tests/unit", 10 * MINUTE),
         Bar("ansible-lint", ("ansible-lint", "--offline", "--profile", "production", "-q")),
         Bar(
@@ -59,7 +59,6 @@ def bars(checkout: Path) -> list[Bar]:
         ),
         Bar("changelog", ("antsibull-changelog", "lint")),
         Bar("ruff", ("ruff", "check", "--no-cache", "-q", ".")),
-        Bar("ruff-format", ("ruff", "format", "--no-cache", "--diff", "-q", ".")),
         Bar("yamllint", ("yamllint", "-s", ".")),
         Bar("shellcheck", ("shellcheck", *scripts), needs="shellcheck"),
     ]

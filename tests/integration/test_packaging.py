@@ -1,0 +1,188 @@
+"""The one tree works in the three ways in which people get it, with every supported ansible-core."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import tree
+from tree import controller_environment, copy
+
+PYTHONS = ("3.11", "3.12", "3.13")
+CORES = ("2.18", "2.19")
+PLAYBOOK = "benchfleet.mlperf.run_benchmark"
+NEVER_SHIPPED = ("collections/ansible_collections", "playbooks/collections", "tests/", ".ci/", "results/")
+
+
+@dataclass(frozen=True)
+class Controller:
+    """A virtual environment with ansible-core and a private home."""
+
+    folder: Path
+    env: dict[str, str]
+
+    def run(self, *words: str, cwd: Path, timeout: float = 300) -> str:
+        """Run one of the environment's programs; its stdout. Fails the test with all output."""
+        argv = [str(self.folder / "bin" / words[0]), *words[1:]]
+        done = subprocess.run(
+            argv, cwd=cwd, env=self.env, text=True, capture_output=True, timeout=timeout, check=False
+        )
+        assert done.returncode == 0, f"{' '.join(argv)}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+
+def interpreter(version: str) -> str | None:
+    """A Python of that version that runs here: pyenv's, then the one on PATH."""
+    candidates = sorted((Path.home() / ".pyenv" / "versions").glob(f"{version}.*/bin/python"))
+    check = f"import sys, ensurepip; sys.exit('%d.%d' % sys.version_info[:2] != '{version}')"
+    for candidate in [*map(str, reversed(candidates)), f"python{version}"]:
+        try:
+            done = subprocess.run([candidate, "-c", check], capture_output=True, check=False)
+        except FileNotFoundError:
+            continue
+        if done.returncode == 0:
+            return candidate
+    return None
+
+
+def controller(folder: Path, python: str, requirements: Sequence[str]) -> Controller:
+    """Make a virtual environment with some requirements."""
+    home = folder / "home"
+    home.mkdir(parents=True)
+    env = controller_environment(home)
+    subprocess.run([python, "-m", "venv", str(folder / "venv")], check=True, env=env)
+    env["PATH"] = f"{folder / 'venv' / 'bin'}{os.pathsep}{env['PATH']}"
+    made = Controller(folder / "venv", env)
+    made.run("python", "-m", "pip", "install", "-q", *requirements, cwd=folder)
+    return made
+
+
+@pytest.fixture(scope="module")
+def checkout_copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A plain checkout, links included, that tests may write to."""
+    return copy(tmp_path_factory.mktemp("checkout") / "benchfleet.mlperf", links=True)
+
+
+@pytest.fixture(scope="module")
+def wheel(checkout_copy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, built with the test environment's hatchling."""
+    out = tmp_path_factory.mktemp("wheel")
+    subprocess.run(
+        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "-o", str(out)],
+        cwd=checkout_copy,
+        check=True,
+        capture_output=True,
+    )
+    (built,) = out.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def artefact(checkout_copy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The collection's archive, as Galaxy gets it."""
+    out = tmp_path_factory.mktemp("artefact")
+    galaxy = Path(sys.executable).parent / "ansible-galaxy"
+    env = controller_environment(tmp_path_factory.mktemp("home"))
+    words = ["collection", "build", "--output-path", str(out)]
+    subprocess.run([galaxy, *words], cwd=checkout_copy, env=env, check=True, capture_output=True)
+    (built,) = out.glob("benchfleet-mlperf-*.tar.gz")
+    return built
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Path:
+    """A folder that is neither the checkout nor the environment, with an inventory."""
+    (tmp_path / "lab.ini").write_text(
+        "[suts]\nlocalhost ansible_connection=local "
+        "ansible_python_interpreter='{{ ansible_playbook_python }}'\n"
+    )
+    return tmp_path
+
+
+@pytest.fixture
+def here(ansible_env: dict[str, str]) -> Controller:
+    """The test environment itself as the controller."""
+    return Controller(Path(sys.executable).parent.parent, ansible_env)
+
+
+def needs_playbook() -> None:
+    if not (tree.root() / "playbooks" / "run_benchmark.yml").exists():
+        pytest.fail("playbooks/run_benchmark.yml is missing")
+
+
+def shipped(names: Sequence[str]) -> None:
+    """The archive holds what Ansible needs, and nothing else of the checkout."""
+    inside = [name.split("ansible_collections/benchfleet/mlperf/")[-1] for name in names]
+    assert {"README.md", "LICENSE", "meta/runtime.yml", "playbooks/run_benchmark.yml"} <= set(inside)
+    assert any(name.startswith("catalog/rounds/") for name in inside)
+    assert [name for name in inside if name.startswith(NEVER_SHIPPED)] == []
+    assert [name for name in inside if name.endswith((".pyc", ".ini"))] == []
+
+
+def test_wheel_holds_the_collection(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+    shipped([name for name in names if name.startswith("ansible_collections/")])
+    assert len(names) == len(set(names))
+    expected = {
+        name
+        for name in tree.files()
+        if name.startswith(("plugins/", "roles/", "playbooks/", "catalog/", "meta/"))
+    }
+    inside = {name.removeprefix("ansible_collections/benchfleet/mlperf/") for name in names}
+    assert expected - inside == set()
+
+
+def test_artefact_holds_the_collection(artefact: Path) -> None:
+    listing = subprocess.run(
+        ["tar", "-tzf", str(artefact)], check=True, capture_output=True, text=True
+    ).stdout.splitlines()
+    shipped([name for name in listing if not name.endswith("/")])
+
+
+def test_checkout_needs_no_installation(
+    checkout_copy: Path, here: Controller, elsewhere: Path
+) -> None:
+    needs_playbook()
+    inventory = str(elsewhere / "lab.ini")
+    for playbook in ("run_benchmark.yml", "playbooks/run_benchmark.yml"):
+        where = checkout_copy / playbook
+        here.run("ansible-playbook", "--syntax-check", playbook, "-i", inventory, cwd=checkout_copy)
+        here.run("ansible-playbook", "--syntax-check", str(where), "-i", inventory, cwd=elsewhere)
+
+
+def test_galaxy_installation(artefact: Path, here: Controller, elsewhere: Path) -> None:
+    needs_playbook()
+    target = elsewhere / "installed"
+    here.run(
+        *("ansible-galaxy", "collection", "install", "--offline", "-p", str(target)),
+        str(artefact),
+        cwd=elsewhere,
+    )
+    here.env["ANSIBLE_COLLECTIONS_PATH"] = str(target)
+    here.run("ansible-playbook", "--syntax-check", PLAYBOOK, "-i", "lab.ini", cwd=elsewhere)
+    listing = here.run("ansible-galaxy", "collection", "verify", "--offline", "benchfleet.mlperf", cwd=elsewhere)
+    assert "benchfleet.mlperf" in listing
+
+
+@pytest.mark.network
+@pytest.mark.slow
+@pytest.mark.parametrize("core", CORES)
+@pytest.mark.parametrize("version", PYTHONS)
+def test_wheel_with_every_supported_controller(
+    wheel: Path, elsewhere: Path, version: str, core: str
+) -> None:
+    needs_playbook()
+    python = interpreter(version)
+    if python is None:
+        pytest.skip(f"no Python {version} here")
+    made = controller(elsewhere / "controller", python, [str(wheel), f"ansible-core=={core}.*"])
+    assert f"core {core}." in made.run("ansible", "--version", cwd=elsewhere)
+    made.run("ansible-playbook", "--syntax-check", PLAYBOOK, "-i", "lab.ini", cwd=elsewhere)
+    assert "benchfleet.mlperf" in made.run("ansible-galaxy", "collection", "list", cwd=elsewhere)
