@@ -12,17 +12,19 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import re
 import signal
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypedDict
+from typing import BinaryIO, TypedDict
 
 from .accuracy import accuracy_hash, parse_accuracy
 from .loadgen_log import (
     DetailLog,
     LogError,
+    Metric,
     MetricError,
     SummaryLog,
     clean,
@@ -41,8 +43,8 @@ ACCURACY_LOG, ACCURACY_TEXT = "mlperf_log_accuracy.json", "accuracy.txt"
 CALIBRATE = "calibrate again with -e recalibrate=true"
 
 _MAX_JSON = 16 * 1024 * 1024
-_MAX_CONSOLE = 256 * 1024 * 1024
-"""Bytes of console.log that are looked at; a harness that prints more is misbehaving."""
+_CONSOLE_PART = 32 * 1024 * 1024
+"""Bytes looked at from the beginning and from the end of console.log."""
 _MAX_REASONS = 20
 _CHUNK = 1024 * 1024
 _TRACEBACK = "Traceback (most recent call last)"
@@ -54,7 +56,7 @@ class AccuracyRule(TypedDict, total=False):
     """A bound on one metric, in the unit that accuracy.txt prints: target <= value <= upper."""
 
     metric: str
-    target: float
+    target: float | None
     upper: float
 
 
@@ -84,7 +86,7 @@ class Reason:
 class Assessment:
     """The verdict on one run and the figures it measured.
 
-    ``metric_*`` is the published performance figure, ``percentiles_ns`` are ns by series (latency,
+    ``metric`` is the published performance figure, ``percentiles_ns`` are ns by series (latency,
     ttft, tpot), ``accuracy`` is as printed by metric, ``samples`` are counts (total, performance,
     queries, accuracy), ``elapsed_s`` the seconds the harness ran.
     """
@@ -96,10 +98,7 @@ class Assessment:
     submittable: bool = False
     reasons: tuple[Reason, ...] = ()
     warnings: tuple[str, ...] = ()
-    metric_name: str | None = None
-    metric_value: float | None = None
-    metric_unit: str | None = None
-    metric_field: str | None = None
+    metric: Metric | None = None
     accuracy: dict[str, float] = field(default_factory=dict)
     accuracy_hash: str | None = None
     percentiles_ns: dict[str, dict[str, int]] = field(default_factory=dict)
@@ -125,6 +124,8 @@ class Assessment:
         values = {key: value for key, value in plain.items() if key in known}
         try:
             values["reasons"] = tuple(Reason(**item) for item in values.get("reasons", ()))
+            if values.get("metric") is not None:
+                values["metric"] = Metric(**values["metric"])
             for name in ("warnings", "early_stopping"):
                 values[name] = tuple(values.get(name, ()))
         except TypeError as error:
@@ -146,7 +147,9 @@ class _Case:
     outcome: str = "valid"
     reasons: list[Reason] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
-    figures: dict[str, object] = field(default_factory=dict)
+    metric: Metric | None = None
+    accuracy: dict[str, float] = field(default_factory=dict)
+    accuracy_hash: str | None = None
     samples: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -165,8 +168,7 @@ class _Case:
             self.reasons.append(Reason(clean(what, 500), where, do))
 
     def unreadable(self, error: LogError, do: str) -> None:
-        where = f"{error.path}:{error.line}" if error.line else error.path
-        self.add("failed", f"{error.path} {error.reason}", where, do)
+        self.add("failed", f"{error.path} {error.reason}", _at(error.path, error.line), do)
 
     def conclude(self) -> Assessment:
         detail, summary = self.detail, self.summary
@@ -183,6 +185,9 @@ class _Case:
             submittable=wanted and self.outcome == "valid" and not num_errors,
             reasons=tuple(self.reasons),
             warnings=tuple(self.warnings),
+            metric=self.metric,
+            accuracy=self.accuracy,
+            accuracy_hash=self.accuracy_hash,
             percentiles_ns=summary.percentiles if summary else {},
             loadgen_version=detail.text("loadgen_version") if detail else None,
             validity=summary.validity if summary else None,
@@ -190,12 +195,15 @@ class _Case:
             early_stopping=tuple(summary.early_stopping) if summary else (),
             samples=self.samples,
             elapsed_s=finite(self.result.get("elapsed_s")),
-            **self.figures,  # type: ignore[arg-type]
         )
 
 
 def _text(value: object) -> str | None:
     return clean(value) if isinstance(value, str) and value else None
+
+
+def _at(name: str, line: int) -> str:
+    return f"{name}:{line}" if line else name
 
 
 def _integer(value: object) -> int | None:
@@ -228,19 +236,34 @@ class Console:
 
 
 def console_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Numbered lines of a console; a carriage return ends one too, long ones come in pieces."""
-    number, total = 1, 0
+    """Numbered lines of a console; a carriage return ends one too, long ones come in pieces.
+
+    Of a console over twice ``_CONSOLE_PART`` bytes the middle is left out; lines after it have the
+    number 0. LogError when it is missing or a link.
+    """
     with open_regular(path) as stream:
-        while total < _MAX_CONSOLE and (piece := stream.readline(65536)):
-            total += len(piece)
-            for part in piece.decode("utf-8", "replace").split("\r"):
-                yield number, part.rstrip("\n")
-            number += piece.endswith(b"\n")
+        size = os.fstat(stream.fileno()).st_size
+        if size <= 2 * _CONSOLE_PART:
+            yield from _numbered(stream, size, 1)
+            return
+        yield from _numbered(stream, _CONSOLE_PART, 1)
+        stream.seek(size - _CONSOLE_PART)
+        yield from _numbered(stream, _CONSOLE_PART, 0)
+
+
+def _numbered(stream: BinaryIO, budget: int, number: int) -> Iterator[tuple[int, str]]:
+    """Lines of at most ``budget`` bytes of a stream, counted from ``number`` unless that is 0."""
+    while budget > 0 and (piece := stream.readline(min(65536, budget))):
+        budget -= len(piece)
+        for part in piece.decode("utf-8", "replace").split("\r"):
+            yield number, part.rstrip("\n")
+        number += bool(number) and piece.endswith(b"\n")
 
 
 def read_console(lines: Iterable[tuple[int, str]]) -> Console:
     """Find the lines of a console (number, text) that tell why a harness failed."""
-    last, final, first = (0, ""), (0, ""), 0
+    last, final = (0, ""), (0, "")
+    first: int | None = None
     thread: tuple[int, str] | None = None
     prefix: str | None = None
     for number, line in lines:
@@ -249,20 +272,20 @@ def read_console(lines: Iterable[tuple[int, str]]) -> Console:
         last = number, line
         if _TRACEBACK in line:
             prefix = line[: line.index(_TRACEBACK)]
-            first = first or number
+            first = number if first is None else first
             final = number, line
         elif prefix is not None:
-            body = line[len(prefix) :] if line.startswith(prefix) else line
+            body = line.removeprefix(prefix)
             final = number, body
             if not body[:1].isspace():
                 prefix = None
         if thread is None and _THREAD_FAILED.search(line):
             thread = number, clean(line)
-    telling = final if first else last
+    telling = last if first is None else final
     return Console(
         telling=clean(telling[1]),
         telling_line=telling[0],
-        traceback=(first, clean(final[1])) if first else None,
+        traceback=None if first is None else (first, clean(final[1])),
         thread=thread,
     )
 
@@ -320,7 +343,7 @@ def _judge_process(case: _Case) -> bool:
         case.add(*ended[:2], "result.json", ended[2])
         return False
     console = _console(case)
-    where = f"{CONSOLE}:{console.telling_line}" if console.telling else "result.json"
+    where = _at(CONSOLE, console.telling_line) if console.telling else "result.json"
     if ended:
         telling = f" — {console.telling}" if console.telling else ""
         case.add(ended[0], ended[1] + telling, where, ended[2])
@@ -329,7 +352,7 @@ def _judge_process(case: _Case) -> bool:
     for found, kind in ((console.thread, "a thread failed"), (console.traceback, "an exception")):
         if found:
             what = f"the harness printed {kind} although it exited with 0 — {found[1]}"
-            case.add("failed", what, f"{CONSOLE}:{found[0]}", do)
+            case.add("failed", what, _at(CONSOLE, found[0]), do)
             return False
     return True
 
@@ -478,17 +501,10 @@ def _judge_performance(case: _Case) -> None:
     names = (case.rules.get("checker_name"), case.cell.get("benchmark"))
     name = next((text for text in map(_text, names) if text), "")
     try:
-        figure = metric(detail, summary, name)
+        case.metric = metric(detail, summary, name)
     except MetricError as error:
         do = "check that the harness reports what the benchmark measures (tokens, for an LLM)"
         case.add("failed", str(error), DETAIL, do)
-        return
-    case.figures.update(
-        metric_name=figure.name,
-        metric_value=figure.value,
-        metric_unit=figure.unit,
-        metric_field=figure.field,
-    )
 
 
 # --- accuracy ------------------------------------------------------------------------------------
@@ -531,17 +547,20 @@ def _judge_entries(case: _Case, detail: DetailLog) -> None:
 
 def _accuracy_rules(rules: Mapping[str, object]) -> list[Mapping[str, object]]:
     given = rules.get("accuracy")
-    return [r for r in given if isinstance(r, Mapping)] if isinstance(given, list) else []
+    return [r for r in given if isinstance(r, Mapping)] if isinstance(given, (list, tuple)) else []
 
 
 def _judge_metric(case: _Case, rule: Mapping[str, object], found: Mapping[str, float]) -> None:
     name = str(rule.get("metric"))
-    if name not in found:
+    value, target, upper = found.get(name), finite(rule.get("target")), finite(rule.get("upper"))
+    if value is None and target is None:  # published results leave such a figure out
+        case.warnings.append(f"{ACCURACY_TEXT} holds no {name}, its upper limit was not checked")
+        return
+    if value is None:
         what = f"{ACCURACY_TEXT} holds no {name}"
         do = "run the accuracy script again by hand (launch.sh) and read what it printed"
         case.add("failed", what, ACCURACY_TEXT, do)
         return
-    value, target, upper = found[name], finite(rule.get("target")), finite(rule.get("upper"))
     do = "check model, preprocessing and precision: the answers are not those of the reference"
     if target is not None and value < target:
         case.add("invalid", f"{name} is {value:g}, the target is {target:g}", ACCURACY_TEXT, do)
@@ -568,7 +587,7 @@ def _judge_accuracy(case: _Case) -> None:
         return
     names = [str(rule.get("metric")) for rule in rules]
     found = parse_accuracy(text, names or None)
-    case.figures.update(accuracy=found, accuracy_hash=accuracy_hash(text))
+    case.accuracy, case.accuracy_hash = found, accuracy_hash(text)
     for rule in rules:
         _judge_metric(case, rule, found)
 
