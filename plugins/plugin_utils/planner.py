@@ -23,8 +23,12 @@ OVERHEAD_S = 4.0
 CALIBRATION_S = {"test": 6.0, "official": 220.0}
 
 
-def plan(request: Request, hosts: Mapping[str, Mapping[str, Any]], catalog: Catalog) -> list[Cell]:
+def plan(
+    request: Request, hosts: Mapping[str, Mapping[str, Any]], catalog: Catalog, calibrate: bool = False
+) -> list[Cell]:
     """Return the cells of `request` for the SUTs that `hosts` (name -> inventory variables) declare.
+
+    `calibrate` asks for the calibration of each performance cell in place of its run.
 
     Raises BenchfleetError for a name that does not exist, with the valid ones and the nearest spelling.
     """
@@ -38,7 +42,20 @@ def plan(request: Request, hosts: Mapping[str, Mapping[str, Any]], catalog: Cata
         for name in benchmarks or _required_benchmarks(round_, sut, catalog):
             for implementation in implementations:
                 cells += _combination(request, round_, sut, name, catalog.get("implementations", implementation), catalog)
-    return cells
+    return [calibration_of(c) for c in cells if c["mode"] == "performance"] if calibrate else cells
+
+
+def calibration_of(cell: Cell) -> Cell:
+    """Return the cell that finds the target of a performance cell."""
+    return dict(
+        cell,
+        id=f"{cell['id'].rpartition('/')[0]}/calibration",
+        mode="calibration",
+        target=None,
+        submittable=False,
+        expected_s=CALIBRATION_S[cell["duration"]],
+        time_limit_s=max(cell["time_limit_s"], CALIBRATION_S[cell["duration"]] * 10),
+    )
 
 
 def _names(asked: Sequence[str], catalog: Catalog, kind: str, for_all: list[str]) -> list[str]:
@@ -103,7 +120,7 @@ def _combination(
     for model in models(request, benchmark, catalog):
         for scenario in _scenarios(request, sut, benchmark, rules):
             for mode in MODES if request.mode == ("all",) else request.mode:
-                cell = _cell(request, round_, sut, benchmark, rules, implementation, model, scenario, mode, device)
+                cell = _cell(request, round_, sut, benchmark, rules, implementation, model, scenario, mode, device, catalog)
                 cell["refuse"] = refuse or model.refuse or cell["refuse"]
                 yield cell
 
@@ -151,6 +168,7 @@ def _cell(
     scenario: str,
     mode: str,
     device: str,
+    catalog: Catalog,
 ) -> Cell:
     label = benchmark["name"] if model.reference else f"{benchmark['name']}.{model.name}"
     refuse = skip = None
@@ -195,9 +213,48 @@ def _cell(
         "run_prefix": request.run_prefix,
         "expected_s": expected + OVERHEAD_S,
         "time_limit_s": request.time_limit or max(600.0, expected * 4 + 300.0),
+        "rules": _judged_by(round_, benchmark, rules, model, scenario),
+        "dataset": _dataset(request, benchmark, catalog),
+        "signature": (benchmark["model"] or {}).get("signature"),
+        "metric": benchmark["metric"],
+        "label_offset": benchmark.get("label_offset", 0),
         "skip": skip,
         "refuse": refuse,
     }
+
+
+def _judged_by(
+    round_: Mapping[str, Any],
+    benchmark: Mapping[str, Any],
+    rules: Mapping[str, Any],
+    model: Model,
+    scenario: str,
+) -> dict[str, Any]:
+    """Return what a run is assessed by. A model of the user's own has no accuracy target to reach."""
+    targets = rules.get("accuracy_by_scenario", {}).get(scenario) or rules.get("accuracy") or benchmark["accuracy"]
+    accuracy = [{k: t[k] for k in ("metric", "target", "upper") if k in t} for t in targets]
+    if not model.reference:
+        accuracy = [{"metric": t["metric"], "target": 0.0} for t in accuracy]
+    names = benchmark["checker_names"]
+    return {
+        "checker_name": names[0] if names else benchmark["name"],
+        "accuracy": accuracy,
+        "loadgen_version": round_["loadgen"]["version"],
+        "seeds": round_["seeds"],
+    }
+
+
+def _dataset(request: Request, benchmark: Mapping[str, Any], catalog: Catalog) -> dict[str, Any] | None:
+    """Return the dataset as {"name", "origin": 'catalog' | 'path', "where", "sha256"}, None for generated inputs."""
+    dataset = benchmark["dataset"]
+    if dataset is None:
+        return None
+    if request.dataset_path:
+        return {"name": dataset["name"], "origin": "path", "where": request.dataset_path, "sha256": None}
+    if dataset["artifact"] is None:
+        return None
+    where = catalog.data(dataset["artifact"]["file"])
+    return {"name": dataset["name"], "origin": "catalog", "where": str(where), "sha256": dataset["artifact"]["sha256"]}
 
 
 def _min_duration_ms(request: Request, round_: Mapping[str, Any], benchmark: Mapping[str, Any]) -> int:

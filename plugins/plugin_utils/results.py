@@ -94,10 +94,9 @@ class Results:
         record = json.loads((run / "run.json").read_text(encoding="utf-8"))
         cell = record["cell"]
         model = cell["model"]["name"] if isinstance(cell.get("model"), dict) else cell.get("model")
-        metric = verdict.get("metric") or {}
         values = dict(cell, path=self._key(run), model=model, digest=record["digest"], started=record.get("created"))
-        values |= {"outcome": verdict["outcome"], "metric": metric.get("name"), "value": metric.get("value")}
-        values |= {"unit": metric.get("unit"), "accuracy": json.dumps(verdict.get("accuracy") or {})}
+        values |= {"outcome": verdict["outcome"], "metric": verdict["metric_name"], "value": verdict["metric_value"]}
+        values |= {"unit": verdict["metric_unit"], "accuracy": json.dumps(verdict.get("accuracy") or {})}
         values |= {"submittable": int(bool(verdict.get("submittable"))), "judged_with": _judged_with(rules)}
         values["verdict"] = json.dumps(verdict)
         return tuple(values.get(c) for c in _COLUMNS)

@@ -1,0 +1,148 @@
+# Copyright (c) 2026, benchfleet contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Plan the cells of a request for every SUT in the play; connects to nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ansible import constants as C
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+from ansible.utils.vars import load_extra_vars
+
+from ..module_utils.host_store import HostError, path_digest
+from ..plugin_utils import payload, planner, request
+from ..plugin_utils.catalog import Catalog
+from ..plugin_utils.digest import canonical
+from ..plugin_utils.errors import BenchfleetError
+from ..plugin_utils.results import Results
+from ..plugin_utils.session import Session
+
+_SUT_VARIABLES = ("benchfleet_suts", "benchfleet_system_type", "benchfleet_device", "benchfleet_profile")
+
+
+class ActionModule(ActionBase):
+    """Turn request + inventory + catalog into a session with each host's cells."""
+
+    _requires_connection = False
+    _supports_check_mode = True
+    _supports_async = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Plan, or fail the whole play with one message before anything was touched."""
+        super().run(tmp, task_vars)
+        _options, given = self.validate_argument_spec(
+            argument_spec={
+                "results": {"type": "str", "required": True},
+                "catalog_path": {"type": "str", "default": ""},
+                "settings": {"type": "list", "elements": "str", "default": []},
+                "other_vars": {"type": "list", "elements": "str", "default": []},
+                "calibrate": {"type": "bool", "default": False},
+            }
+        )
+        try:
+            return self._plan(given, task_vars or {})
+        except BenchfleetError as e:
+            raise AnsibleActionFail(str(e)) from None
+
+    def _plan(self, given: Mapping[str, Any], variables: Mapping[str, Any]) -> dict[str, Any]:
+        extra = load_extra_vars(self._loader)
+        request.check_names(extra, set(given["settings"]), set(given["other_vars"]))
+        asked = request.parse(variables)
+        catalog = Catalog(given["catalog_path"])
+        results = Results(given["results"])
+        results.check_writable()
+        hosts = {h: self._sut_variables(h, variables) for h in _sut_hosts(variables)}
+        if not hosts:
+            raise BenchfleetError("no host of this play is in the group 'suts'; see inventories/lab.example.ini.")
+        cells = planner.plan(asked, hosts, catalog, given["calibrate"])
+        if not cells:
+            raise BenchfleetError("nothing to run: the round requires no benchmark of the catalog for these SUTs.")
+        common = _common(asked, cells, catalog, results, variables)
+        by_host: dict[str, list[dict[str, Any]]] = {}
+        for cell in cells:
+            by_host.setdefault(cell["host"], []).append(cell)
+        common["hosts"] = list(by_host)
+        session = Session.create(C.DEFAULT_LOCAL_TMP, common, by_host)
+        return {"changed": False, "session": str(session.folder), "cells": len(cells), "hosts": list(by_host)}
+
+    @staticmethod
+    def _sut_variables(host: str, variables: Mapping[str, Any]) -> dict[str, Any]:
+        own = variables["hostvars"][host]
+        return {n: own[n] for n in _SUT_VARIABLES if n in own}
+
+
+def _sut_hosts(variables: Mapping[str, Any]) -> Iterable[str]:
+    """Return the hosts of the play that are SUTs: the group `suts` where the inventory has one."""
+    hosts = variables["ansible_play_hosts_all"]
+    suts = set(variables.get("groups", {}).get("suts", ()))
+    return [h for h in hosts if h in suts] if suts else hosts
+
+
+def _common(
+    asked: request.Request,
+    cells: list[dict[str, Any]],
+    catalog: Catalog,
+    results: Results,
+    variables: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Fill in what content decides (digests, payloads) and return what all hosts share."""
+    payloads: dict[str, Any] = {}
+    paths: dict[str, str] = {}
+    local: dict[str, str] = {}
+    for cell in cells:
+        cell["payload"] = f"{cell['implementation']}-{cell['device']}-{cell['loadgen_version']}"
+        if cell["payload"] not in payloads:
+            payloads[cell["payload"]] = payload.harness(
+                catalog, cell["implementation"], cell["device"], cell["loadgen_version"]
+            )
+        for what in (cell["model"], cell["dataset"]):
+            if what and what["origin"] == "catalog":
+                what["sha256"] = _catalog_file(what, local)
+            elif what and what["origin"] == "path":
+                _user_file(what, paths, variables)
+    return {
+        "rerun": asked.rerun,
+        "recalibrate": asked.recalibrate,
+        "debug": asked.debug,
+        "on_busy": asked.on_busy,
+        "quiet_host": asked.quiet_host,
+        "results": str(results.root),
+        "catalog_path": str(catalog.folders[0]) if len(catalog.folders) > 1 else "",
+        "request": canonical([c["id"] for c in cells] + [c["duration"] for c in cells])[:12],
+        "payloads": payloads,
+        "job": payload.job_files(),
+        "paths": paths,
+        "local": local,
+    }
+
+
+def _catalog_file(what: Mapping[str, Any], local: dict[str, str]) -> str:
+    """Return the sha256 of a data file of the catalog, checked against what the catalog says."""
+    path = Path(what["where"])
+    actual = next((d for d, p in local.items() if p == str(path)), None)
+    actual = actual or hashlib.sha256(path.read_bytes()).hexdigest()
+    if what["sha256"] not in (None, actual):
+        raise BenchfleetError(f"{path} is damaged: its sha256 is {actual}, the catalog says {what['sha256']}.")
+    local[actual] = str(path)
+    return actual
+
+
+def _user_file(what: Mapping[str, Any], paths: dict[str, str], variables: Mapping[str, Any]) -> None:
+    """Note the digest of a user's file that lies on this controller; it may be pushed to SUTs that lack it."""
+    path = os.path.expanduser(what["where"])
+    if path in paths or not os.path.isfile(path):
+        return
+    try:
+        actual = path_digest(path, {})["sha256"]
+    except HostError as e:
+        raise BenchfleetError(str(e)) from None
+    if what["sha256"] not in (None, actual):
+        raise BenchfleetError(f"{path}: its sha256 is {actual}, model_sha256 says {what['sha256']}.")
+    paths[path] = actual

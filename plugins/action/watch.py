@@ -1,0 +1,146 @@
+# Copyright (c) 2026, benchfleet contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Watch a host's jobs from afar until they end."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from ansible.errors import AnsibleConnectionFailure
+
+from ..plugin_utils.errors import BenchfleetError
+from ..plugin_utils.session import Session
+from ..plugin_utils.stage import Stage, module_result, orphaned
+
+MARK = "BENCHFLEET-WATCH"
+# A look costs the SUT about 5 ms of CPU: one in 5 s is 0.1 % of one core, one in 60 s 0.01 %.
+FIRST_S, SLOWEST_S, GROWTH = 5.0, 60.0, 1.15
+_PHASES = ("starting", "loading", "warming up", "measuring", "evaluating accuracy", "done")
+
+
+@dataclass
+class Look:
+    """One look at a job: its status file, the harness's counters, whether its process lives."""
+
+    status: dict[str, Any]
+    counters: list[int] = field(default_factory=list)
+    alive: bool = False
+
+
+class ActionModule(Stage):
+    """Look in seldom, with one read, and show what changed. Several jobs are followed one after the other."""
+
+    NAME = "watch"
+    OPTIONS = {"patience": 3600}
+
+    def stage(self, session: Session, host: str, options: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
+        """Return the finished runs (digest -> run_id) of every job that does some of the host's cells."""
+        found = session.read(host, "probe")
+        started = session.read(host, "start") or {}
+        jobs = [i["job"] for i in found["work"] if i["action"] == "attach"] + started.get("attached", [])
+        if started.get("job_id"):
+            jobs.append(started["job_id"])
+        runs: dict[str, str] = {}
+        trouble = []
+        for job in dict.fromkeys(jobs):
+            status = self._follow(host, found["probe"], job, float(options["patience"]))
+            if status.get("state") not in ("done", "failed"):
+                status = self._bury(session, found["probe"], variables, job)
+            runs |= {r["digest"]: r["run_id"] for r in status.get("runs", []) if r.get("run_id")}
+            if status.get("state") == "failed":
+                trouble.append(str(status.get("last_trouble") or "the job failed"))
+        return {"changed": False, "runs": runs, "trouble": trouble}
+
+    def _follow(self, host: str, probe: dict[str, Any], job: str, patience: float) -> dict[str, Any]:
+        """Look at one job until it ends or its process is gone; return its last status."""
+        folder = f"{probe['host_dir']}/jobs/{job}"
+        parent, silent_since, shown = os.getppid(), None, ""
+        wait = 1.0
+        while True:
+            try:
+                look = self._look(folder)
+                silent_since = None
+            except (AnsibleConnectionFailure, BenchfleetError) as e:
+                look = None
+                silent_since = silent_since or time.monotonic()
+                self._connection.close()
+                if time.monotonic() - silent_since > patience:
+                    raise BenchfleetError(
+                        f"no answer for {patience:.0f} s ({e}); the job goes on there: the same command finds it again."
+                    ) from None
+                line = "no answer; the job goes on there, trying again"
+            if look:
+                line = _line(look)
+                if look.status.get("state") in ("done", "failed") or not look.alive:
+                    return look.status
+            if line != shown:
+                self.say(host, line)
+                shown = line
+            self._sleep(wait, parent)
+            wait = min(SLOWEST_S, max(FIRST_S, wait * GROWTH))
+
+    def _look(self, folder: str) -> Look:
+        quoted = shlex.quote(folder)
+        script = (
+            f"cd {quoted} && echo; echo {MARK}; cat status.json; echo; echo {MARK};"
+            f" od -An -v -td8 -N 32 progress 2>/dev/null; echo {MARK}; "
+            f" read -r s < /proc/$(sed -n 's/.*\"pid\": *\\([0-9]*\\).*/\\1/p' status.json | head -n 1)/stat && echo \"$s\"; echo {MARK}"
+        )
+        _code, out, err = self.command(shlex.join(["/bin/sh", "-c", script]))
+        parts = out.split(MARK)
+        if len(parts) < 5:
+            raise BenchfleetError(f"the job's status cannot be read: {(err or out).strip()[-200:]}")
+        try:
+            status = json.loads(parts[1])
+        except ValueError:
+            raise BenchfleetError("the job's status file is damaged") from None
+        fields = parts[3].rpartition(")")[2].split()
+        alive = len(fields) > 19 and fields[19] == str(status.get("pid_start"))
+        return Look(status, [int(n) for n in parts[2].split()], alive)
+
+    @staticmethod
+    def _sleep(seconds: float, parent: int) -> None:
+        """Sleep, but end this worker when the playbook that started it is gone: nobody reads its answer."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            if orphaned(parent):
+                os._exit(1)
+            time.sleep(min(left, 0.5))
+
+    def _bury(self, session: Session, probe: dict[str, Any], variables: dict[str, Any], job: str) -> dict[str, Any]:
+        """Record the unfinished run of a job whose process is gone as lost."""
+        arguments = {"session": str(session.folder), "job": {"host_dir": probe["host_dir"], "job_id": job}, "recover": True}
+        result = module_result(
+            self._execute_module(module_name="benchfleet.mlperf.start", module_args=arguments, task_vars=variables)
+        )
+        for lost in result["recovered"]:
+            self.say(probe["host_dir"].rpartition("/")[2], f"job {lost['job_id']} is lost: {lost['reason']}")
+        return self._look(f"{probe['host_dir']}/jobs/{job}").status
+
+
+def _line(look: Look) -> str:
+    """Return one line on where a job is."""
+    status = look.status
+    if status.get("state") == "waiting":
+        holder = status.get("waiting_for") or {}
+        until = f" until about {holder['until']}" if holder.get("until") else ""
+        return f"waits: {holder.get('user', 'someone')} measures {holder.get('what', 'here')}{until}"
+    current = status.get("current") or {}
+    words = [f"cell {status.get('k', 0)} of {status.get('n', 0)}"]
+    if current:
+        words.append(f"{current.get('benchmark')} {current.get('scenario')} {current.get('mode')}")
+    if len(look.counters) >= 3 and 0 <= look.counters[0] < len(_PHASES):
+        words.append(_PHASES[look.counters[0]])
+        if look.counters[2]:
+            words.append(f"{look.counters[2]:,} samples")
+    if status.get("expected_end"):
+        words.append(f"end expected {status['expected_end']}")
+    if status.get("last_trouble"):
+        words.append(f"last trouble: {status['last_trouble']}")
+    return ", ".join(words)

@@ -1,0 +1,94 @@
+# Copyright (c) 2026, benchfleet contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the controller halves of all stages share."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+
+from .errors import BenchfleetError
+from .session import Session
+
+display = Display()
+
+
+class Stage(ActionBase):
+    """A stage for one host: reads its cells from the session, records what it found, returns little.
+
+    A stage never fails a host, because a failed host would not reach the end of the play: it records a
+    `fault` (a sentence) as data, and the judge turns outcomes into exit codes.
+    """
+
+    TRANSFERS_FILES = False
+    _supports_check_mode = True
+    _supports_async = False
+    NAME = ""
+    # Options of the module documentation with their defaults; `session` is always there.
+    OPTIONS: dict[str, Any] = {}
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Run the stage for the current host."""
+        super().run(tmp, task_vars)
+        variables = task_vars or {}
+        options = self.options()
+        session = Session(options["session"])
+        host = str(variables.get("inventory_hostname"))
+        found: dict[str, Any]
+        try:
+            found = self.stage(session, host, options, variables)
+        except (BenchfleetError, AnsibleConnectionFailure) as e:
+            found = {"fault": str(e).strip(), "unreachable": isinstance(e, AnsibleConnectionFailure)}
+        except OSError as e:
+            found = {"fault": f"{e.filename or 'this controller'}: {e.strerror or e}."}
+        session.record(host, self.NAME, found)
+        shown = {k: found[k] for k in ("fault", "todo", "built", "missing_packages", "msg") if k in found}
+        return {"changed": bool(found.get("changed")), **shown}
+
+    def stage(self, session: Session, host: str, options: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
+        """Do the stage's work for `host` and return what to record. Raises BenchfleetError."""
+        raise AnsibleActionFail(f"{type(self).__name__} has no work of its own")
+
+    def options(self) -> dict[str, Any]:
+        """Return the task's arguments over the defaults; refuse unknown ones."""
+        known = {"session": None, **self.OPTIONS}
+        unknown = set(self._task.args) - set(known)
+        if unknown:
+            raise AnsibleActionFail(f"unknown options: {', '.join(sorted(unknown))}; known: {', '.join(known)}")
+        return {**known, **self._task.args}
+
+    def say(self, host: str, text: str) -> None:
+        """Show one line of progress at once, under every callback and ansible-runner."""
+        display.display(f"  {host}: {text}")
+
+    def command(self, text: str) -> tuple[int, str, str]:
+        """Run one shell command on the host with neither module nor become; return (code, out, err)."""
+        if not self._connection.connected:
+            self._connection._connect()
+        code, out, err = self._connection.exec_command(text, sudoable=False)
+        return code, _text(out), _text(err)
+
+
+def orphaned(parent: int) -> bool:
+    """Return whether the playbook that started this worker is gone."""
+    return os.getppid() != parent
+
+
+def module_result(result: dict[str, Any]) -> dict[str, Any]:
+    """Return a module's result, its failure as a `fault` that a person can act on."""
+    if result.get("failed"):
+        text = str(result.get("msg") or "the module failed")
+        detail = str(result.get("module_stderr") or result.get("exception") or "").strip().splitlines()
+        if "interpreter" in text.lower() or "deserialization" in text.lower() or "pyenv" in " ".join(detail):
+            text += " (the host's Python does not run; set ansible_python_interpreter for it)"
+        raise BenchfleetError(" ".join([text, *detail[-1:]])[:600])
+    return result
+
+
+def _text(raw: Any) -> str:
+    return raw.decode("utf-8", "replace") if isinstance(raw, bytes) else str(raw)

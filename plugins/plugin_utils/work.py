@@ -1,0 +1,131 @@
+# Copyright (c) 2026, benchfleet contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is to do on one host: its cells against what is stored here and what the probe found there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from .digest import run_digest
+from .planner import calibration_of
+from .probe_script import Probe
+from .results import Results
+
+Cell = dict[str, Any]
+
+
+def place(what: Mapping[str, Any] | None, probe: Probe, known: Mapping[str, str]) -> dict[str, Any] | None:
+    """Return where an artifact of a cell lies on the host: {"path", "identity", "sha256", "local"}.
+
+    A path of the user's is taken on the SUT where it exists there, else from the controller (`known`:
+    path -> sha256 of those that exist here). Its identity on the SUT is size and time, so that a no-op
+    need not read a large model. None when there is none; {"fault"} when it is nowhere.
+    """
+    if what is None:
+        return None
+    if what["origin"] == "path":
+        path = what["where"]
+        if path in probe.paths:
+            return {"path": path, "identity": f"{path}:{probe.paths[path]}", "sha256": None, "local": None}
+        if path not in known:
+            return {"fault": f"{path} is neither on the SUT nor on this controller"}
+        return _stored(probe, known[path], known[path], path)
+    if what["origin"] == "catalog":
+        return _stored(probe, what["sha256"], what["sha256"], what["where"])
+    return _stored(probe, what["sha256"] or what["where"], what["sha256"], None)
+
+
+def _stored(probe: Probe, identity: str, sha256: str | None, local: str | None) -> dict[str, Any]:
+    path = artifact_path(probe.home, sha256) if sha256 else None
+    return {"path": path, "identity": identity, "sha256": sha256, "local": local}
+
+
+def artifact_path(home: str, sha256: str) -> str:
+    """Return where an artifact lies on a host (as module_utils/host_store has it)."""
+    return f"{home}/artifacts/sha256/{sha256[:2]}/{sha256}"
+
+
+def decide(
+    cells: list[Cell],
+    common: Mapping[str, Any],
+    probe: Probe,
+    results: Results,
+    alive: Callable[[Mapping[str, Any]], bool],
+) -> list[dict[str, Any]]:
+    """Return a work item for each cell, calibrations that must come first included.
+
+    An item's `action` is 'skip', 'refuse', 'done' (a valid run is stored), 'collect' (finished on the
+    SUT, not here yet), 'attach' (running there), or 'run'. `alive` tells whether a job of the SUT's
+    state file still runs.
+    """
+    jobs = {j: r for j, r in probe.state.get("jobs", {}).items() if r.get("state") not in ("done", "failed") and alive(r)}
+    items: dict[str, dict[str, Any]] = {}
+    for cell in cells:
+        item = _item(cell, common, probe, results, jobs)
+        if item["action"] == "run" and cell["mode"] == "performance" and not cell["target"]:
+            first = _calibration(item, common, probe, results, jobs)
+            if first and first["digest"] not in items:
+                items[first["digest"]] = first
+        items[item["digest"] or cell["id"]] = item
+    return list(items.values())
+
+
+def _item(
+    cell: Cell, common: Mapping[str, Any], probe: Probe, results: Results, jobs: Mapping[str, Any]
+) -> dict[str, Any]:
+    item: dict[str, Any] = {"cell": cell, "digest": None, "action": "", "reason": None, "run": None, "attempt": 1}
+    if cell["refuse"] or cell["skip"]:
+        return item | {"action": "refuse" if cell["refuse"] else "skip", "reason": cell["refuse"] or cell["skip"]}
+    model = place(cell["model"], probe, common["paths"])
+    dataset = place(cell["dataset"], probe, common["paths"])
+    for found in (model, dataset):
+        if found and "fault" in found:
+            return item | {"action": "refuse", "reason": found["fault"]}
+    payload = common["payloads"][cell["payload"]]
+    digests = {
+        "model": model["identity"] if model else None,
+        "dataset": dataset["identity"] if dataset else None,
+        "code": payload["code"],
+        "lock": payload["lock"],
+    }
+    item |= {"model": model, "dataset": dataset, "digests": digests, "digest": run_digest(cell, digests, probe.fingerprint)}
+    return item | _status(cell, item["digest"], common, probe, results, jobs)
+
+
+def _status(
+    cell: Cell, digest: str, common: Mapping[str, Any], probe: Probe, results: Results, jobs: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return action, run, job and attempt of a cell that could run."""
+    stored = results.find(cell, digest)
+    again = common["rerun"] if cell["mode"] != "calibration" else common["recalibrate"]
+    if not again:
+        for run in reversed(stored):
+            if results.verdict(run, cell["rules"])["outcome"] == "valid":
+                return {"action": "done", "run": str(run)}
+    found = {"attempt": len(stored) + 1}
+    for job, record in jobs.items():
+        if digest in record.get("digests", ()):
+            return found | {"action": "attach", "job": job}
+    run_id = probe.state.get("runs", {}).get(digest)
+    if run_id and all(run.name != run_id for run in stored):
+        return found | {"action": "collect", "run_id": run_id}
+    return found | {"action": "run"}
+
+
+def _calibration(
+    item: dict[str, Any], common: Mapping[str, Any], probe: Probe, results: Results, jobs: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    """Give `item` its target, or the digest of the calibration that finds it, which is returned to be run first."""
+    cell = calibration_of(item["cell"])
+    first = _item(cell, common, probe, results, jobs)
+    if first["action"] == "done":
+        item["target"] = json.loads((Path(first["run"]) / "calibration.json").read_text(encoding="utf-8"))["target"]
+        item["calibration_run"] = Path(first["run"]).name
+        return None
+    item["calibration"] = first["digest"]
+    # A finished calibration on the SUT is used where it lies; its evidence comes home with the rest.
+    return first
