@@ -12,7 +12,9 @@ from lab import HostSpec, Lab, LabError
 pytestmark = pytest.mark.lab
 
 
-def ansible(lab: Lab, env: dict[str, str], cwd: Path, *words: str) -> subprocess.CompletedProcess[str]:
+def ansible(
+    lab: Lab, env: dict[str, str], cwd: Path, *words: str
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         ["ansible", "-i", str(lab.inventory()), *words],
         env=env,

