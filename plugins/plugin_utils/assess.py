@@ -86,7 +86,7 @@ class Reason:
 class Assessment:
     """The verdict on one run and the figures it measured.
 
-    ``metric`` is the published performance figure, ``percentiles_ns`` are ns by series (latency,
+    ``metric_*`` is the published performance figure, ``percentiles_ns`` are ns by series (latency,
     ttft, tpot), ``accuracy`` is as printed by metric, ``samples`` are counts (total, performance,
     queries, accuracy), ``elapsed_s`` the seconds the harness ran.
     """
@@ -98,7 +98,10 @@ class Assessment:
     submittable: bool = False
     reasons: tuple[Reason, ...] = ()
     warnings: tuple[str, ...] = ()
-    metric: Metric | None = None
+    metric_name: str | None = None
+    metric_value: float | None = None
+    metric_unit: str | None = None
+    metric_field: str | None = None
     accuracy: dict[str, float] = field(default_factory=dict)
     accuracy_hash: str | None = None
     percentiles_ns: dict[str, dict[str, int]] = field(default_factory=dict)
@@ -124,8 +127,6 @@ class Assessment:
         values = {key: value for key, value in plain.items() if key in known}
         try:
             values["reasons"] = tuple(Reason(**item) for item in values.get("reasons", ()))
-            if values.get("metric") is not None:
-                values["metric"] = Metric(**values["metric"])
             for name in ("warnings", "early_stopping"):
                 values[name] = tuple(values.get(name, ()))
         except TypeError as error:
@@ -185,7 +186,10 @@ class _Case:
             submittable=wanted and self.outcome == "valid" and not num_errors,
             reasons=tuple(self.reasons),
             warnings=tuple(self.warnings),
-            metric=self.metric,
+            metric_name=self.metric.name if self.metric else None,
+            metric_value=self.metric.value if self.metric else None,
+            metric_unit=self.metric.unit if self.metric else None,
+            metric_field=self.metric.field if self.metric else None,
             accuracy=self.accuracy,
             accuracy_hash=self.accuracy_hash,
             percentiles_ns=summary.percentiles if summary else {},

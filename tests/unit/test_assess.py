@@ -19,10 +19,7 @@ from ansible_collections.benchfleet.mlperf.plugins.plugin_utils.assess import (
     assess,
     count_entries,
 )
-from ansible_collections.benchfleet.mlperf.plugins.plugin_utils.loadgen_log import (
-    LogError,
-    Metric,
-)
+from ansible_collections.benchfleet.mlperf.plugins.plugin_utils.loadgen_log import LogError
 
 YOLO = (
     "v6.0/closed/GATEOverflow/results/"
@@ -115,8 +112,9 @@ def test_a_published_performance_run_is_valid(performance: Maker) -> None:
     verdict = assess(performance(), {"loadgen_version": "6.0.10", "seeds": SEEDS})
     assert verdict.outcome == "valid", verdict.reasons
     assert verdict.submittable
-    field = "result_samples_per_second"
-    assert verdict.metric == Metric("samples_per_second", 24.187, "Samples/s", field)
+    assert (verdict.metric_value, verdict.metric_unit) == (24.187, "Samples/s")
+    assert verdict.metric_name == "samples_per_second"
+    assert verdict.metric_field == "result_samples_per_second"
     assert (verdict.validity, verdict.num_errors) == ("VALID", 0)
     assert verdict.loadgen_version == "6.0.10 @ d757424450"
     assert verdict.percentiles_ns["latency"]["99.00"] == 626282945001
@@ -128,8 +126,7 @@ def test_a_published_performance_run_is_valid(performance: Maker) -> None:
 def test_interactive_is_a_server_log_with_token_figures(performance: Maker) -> None:
     verdict = assess(performance(GPT_OSS, benchmark="gpt-oss-120b", scenario="Interactive"), {})
     assert verdict.outcome == "valid", verdict.reasons
-    assert verdict.metric
-    assert (verdict.metric.value, verdict.metric.unit) == (82136.1, "Tokens/s")
+    assert (verdict.metric_value, verdict.metric_unit) == (82136.1, "Tokens/s")
     assert verdict.percentiles_ns["ttft"]["99.00"] == 1347438897
     assert verdict.early_stopping == ("TTFT: Run successful.", "TPOT: Run successful.")
 
@@ -146,12 +143,7 @@ def test_json_round_trip(performance: Maker) -> None:
     for verdict in verdicts:
         assert Assessment.from_json(verdict.to_json()) == verdict
         assert Assessment.from_json(json.dumps(verdict.to_json())) == verdict
-    assert verdicts[0].to_json()["metric"] == {
-        "name": "samples_per_second",
-        "value": 24.187,
-        "unit": "Samples/s",
-        "field": "result_samples_per_second",
-    }
+    assert verdicts[0].to_json()["metric_value"] == 24.187
     for broken in ({"outcome": "fine"}, {"outcome": "valid", "reasons": [{"why": 1}]}):
         with pytest.raises(ValueError, match="not an assessment"):
             Assessment.from_json(broken)
@@ -350,7 +342,7 @@ def test_unmet_constraints_are_explained(
     assert what in reason.what and do in reason.do
     line = int(reason.where.removeprefix(f"{SUMMARY}:"))
     assert flag in (run / SUMMARY).read_text(encoding="utf-8").splitlines()[line - 1]
-    assert verdict.metric is not None
+    assert verdict.metric_value is not None
     assert verdict.validity == "INVALID"
 
 
@@ -400,7 +392,7 @@ def test_an_accuracy_run_is_valid(accuracy: Maker) -> None:
     assert verdict.accuracy == {"mAP": 53.108}
     assert verdict.samples["accuracy"] == 1525
     assert verdict.submittable and verdict.accuracy_hash
-    assert verdict.metric is None
+    assert verdict.metric_value is None
 
 
 @pytest.mark.parametrize(
