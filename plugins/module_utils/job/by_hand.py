@@ -19,7 +19,15 @@ def prepare(host_dir: Path, spec: Dict[str, Any]) -> Path:
     exact command into the history. Without a target the settings hold none, so LoadGen's default counts.
     """
     cell = spec["cell"]
-    name = "-".join((cell["benchmark"], cell["implementation"], cell["scenario"], cell["mode"], spec["digest"][:8]))
+    name = "-".join(
+        (
+            cell["benchmark"],
+            cell["implementation"],
+            cell["scenario"],
+            cell["mode"],
+            spec["digest"][:8],
+        )
+    )
     folder = host_dir / "debug" / name
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     records.write_inputs(folder, spec["files"])

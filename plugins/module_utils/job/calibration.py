@@ -144,7 +144,8 @@ def _settings(problem: Problem, **own: Any) -> dict[str, Any]:
 def _stream(problem: Problem, effort: Effort, trials: Sequence[Trial], multi: bool) -> Step:
     """SingleStream, MultiStream: the smallest latency seen, times a factor."""
     seen = [trial.measured.min_ns for trial in trials if trial.measured.min_ns]
-    if len(trials) < len(effort.stream_ms):
+    longest = max((trial.measured.duration_s for trial in trials), default=0.0)
+    if len(trials) < len(effort.stream_ms) and longest * 1000 < effort.stream_ms[-1]:
         length = effort.stream_ms[len(trials)]
         # The first trial knows nothing: up to 120 or 200 thousand samples are generated.
         latency = min(seen) * MS * 0.5 if seen else (0.1 if multi else 0.01)

@@ -21,6 +21,9 @@ from typing import Callable
 from . import lock
 
 
+LONGEST_S = 86400.0  # one sleep; epoll counts milliseconds in 31 bits
+
+
 @dataclass(frozen=True)
 class ChildEnd:
     """How a child ended: exit_code or signal, and the CPU time it took, in seconds."""
@@ -90,7 +93,8 @@ class Loop:
         return bool(closed)
 
     def _turn(self, deadline: float) -> None:
-        for key, _events in self._selector.select(max(0.0, deadline - time.monotonic())):
+        left = min(LONGEST_S, max(0.0, deadline - time.monotonic()))
+        for key, _events in self._selector.select(left):
             key.data(key.fileobj)
 
     def _read_or_close(self, connection: socket.socket) -> None:

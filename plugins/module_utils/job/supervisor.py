@@ -22,6 +22,7 @@ from .loop import ChildEnd, Loop
 from .request import Cell, Job, read_job
 
 Json = Dict[str, Any]
+KILL_LIMIT_S = 60.0  # a driver may hold a killed process this long
 DISK_FULL_BYTES = 64 * 1024  # with less than this left, what the harness wrote cannot be trusted
 
 
@@ -373,7 +374,10 @@ class Supervisor:
         if child is None:
             how = f"SIGTERM, and SIGKILL {process.GRACE_S:g} s later"
             process.signal_group(pid, signal.SIGKILL)
-            child = self._loop.wait_child(pid, float("inf"), heed_stop=False)
+            killed = time.monotonic() + KILL_LIMIT_S
+            child = self._loop.wait_child(pid, killed, heed_stop=False)
+            if child is None:
+                how += f", still not gone {KILL_LIMIT_S:g} s after that: stuck in the kernel"
         process.signal_group(pid, signal.SIGKILL)
         facts = child or ChildEnd(None, None, 0.0)
         if stopped:
