@@ -19,10 +19,10 @@ import platform
 import queue
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Callable, Optional
+from typing import Any
 
 import mlperf_loadgen as lg
 import numpy as np
@@ -30,6 +30,7 @@ import onnxruntime as ort
 from harness_engine import (
     Builder,
     Engine,
+    Layout,
     Runner,
     Trial,
     batch_sizes,
@@ -48,7 +49,7 @@ from harness_host import (
     die,
     usable_cores,
 )
-from harness_model import Model, differences, open_session
+from harness_model import Model, differences, open_session, split_device
 from harness_samples import Array, Samples, generate, open_dataset
 
 DEFAULTS: dict[str, Any] = {
@@ -88,7 +89,11 @@ def read_config(path: Path) -> dict[str, Any]:
     config = {**DEFAULTS, **given}
     if config.get("scenario") == "Interactive":
         config["scenario"] = "Server"
-    for key, allowed in (("scenario", SCENARIOS), ("mode", tuple(MODES)), ("metric", (None, "top1"))):
+    for key, allowed in (
+        ("scenario", SCENARIOS),
+        ("mode", tuple(MODES)),
+        ("metric", (None, "top1")),
+    ):
         if config.get(key) not in allowed:
             raise HarnessError(f"{path}: {key} is {config.get(key)!r}; use one of {allowed}")
     if not config.get("model"):
@@ -122,12 +127,12 @@ def open_samples(config: dict[str, Any], model: Model) -> Samples:
 Answer = Callable[[Sequence[int], Sequence[Array]], None]
 
 
-def answering(with_data: bool, metric: Optional[str]) -> Answer:
+def answering(with_data: bool, metric: str | None) -> Answer:
     """A function that completes one batch; each stream of batches needs its own."""
     response, complete = lg.QuerySampleResponse, lg.QuerySamplesComplete
     pool: list[Any] = []
 
-    def bare(ids: Sequence[int], outputs: Sequence[Array]) -> None:
+    def bare(ids: Sequence[int], _outputs: Sequence[Array]) -> None:
         count = len(ids)
         while len(pool) < count:
             pool.append(response(0, 0, 0))
@@ -273,12 +278,13 @@ class Workers:
             self._words[2] += len(ids)
 
 
-def run_test(config: dict[str, Any], settings: Any, engine: Engine, samples: Samples,
-             status: Status) -> None:
+def run_test(
+    config: dict[str, Any], settings: Any, engine: Engine, samples: Samples, status: Status
+) -> None:
     """The LoadGen test itself. Every exception inside it ends the process."""
     with_data = config["mode"] == "accuracy" or Path(AUDIT).exists()
     answers = [answering(with_data, config["metric"]) for _ in engine.runners]
-    workers: Optional[Workers] = None
+    workers: Workers | None = None
     if config["scenario"] in ("SingleStream", "MultiStream"):
         engine.pin(0)
         first = engine.runners[0]
@@ -295,7 +301,7 @@ def run_test(config: dict[str, Any], settings: Any, engine: Engine, samples: Sam
             engine.runners[0].prepare()
         status.phase(MEASURING)
 
-    def unload(indices: Sequence[int]) -> None:
+    def unload(_indices: Sequence[int]) -> None:
         for runner in engine.runners:
             runner.forget()
         samples.unload()
@@ -319,7 +325,7 @@ def run_test(config: dict[str, Any], settings: Any, engine: Engine, samples: Sam
 def held_count(config: dict[str, Any], samples: Samples) -> int:
     """Samples that LoadGen may hold in memory at a time."""
     fitting = max(1, IN_MEMORY // max(1, samples.bytes_per_sample))
-    return min(samples.count, config["performance_sample_count"] or fitting)
+    return min(samples.count, int(config["performance_sample_count"] or fitting))
 
 
 def logged_classes(path: Path, count: int) -> Array:
@@ -344,42 +350,61 @@ def write_accuracy(samples: Samples) -> str:
     return line
 
 
-def write_report(config: dict[str, Any], model: Model, engine: Engine, trials: list[Trial],
-                 samples: Samples, cores: list[int]) -> None:
+def write_report(
+    config: dict[str, Any], builder: Builder, engine: Engine, trials: list[Trial]
+) -> None:
     """harness.json: what was resolved, and the figures it was chosen by."""
-    layout = engine.layout
-    packages = ("mlcommons_loadgen", "onnxruntime", "numpy")
+    samples = builder.samples
     report = {
         "format": 1,
-        "versions": {"python": platform.python_version(), **dict(zip(packages, (
-            metadata.version("mlcommons_loadgen"), ort.__version__, np.__version__)))},
+        "versions": {
+            "python": platform.python_version(),
+            "loadgen": metadata.version("mlcommons_loadgen"),
+            "onnxruntime": ort.__version__,
+            "numpy": np.__version__,
+        },
         "device": config["device"],
         "providers": engine.runners[0].providers,
-        "cores": cores,
+        "cores": builder.cores,
+        **layout_data(engine.layout),
+        "affinity": bool(engine.cores),
+        "notes": builder.notes,
+        "trials": [
+            {
+                **layout_data(trial.layout),
+                "batch_ms": round(trial.batch_ms, 4),
+                "samples_per_s": round(trial.samples_per_s, 1),
+            }
+            for trial in trials
+        ],
+        "samples": {
+            "count": samples.count,
+            "generated": not config["dataset"],
+            "in_memory": held_count(config, samples),
+            "bytes_each": samples.bytes_per_sample,
+        },
+        "signature": builder.model.describe(),
+    }
+    Path("harness.json").write_text(json.dumps(report, indent=1) + "\n", "utf-8")
+
+
+def layout_data(layout: Layout) -> dict[str, int]:
+    """A layout by the names of the options."""
+    return {
         "instances": layout.instances,
         "threads": layout.threads,
         "batch_size": layout.batch,
-        "affinity": bool(engine.cores),
-        "fixed_outputs": engine.runners[0].shapes is not None,
-        "trials": [
-            {"instances": t.layout.instances, "threads": t.layout.threads, "batch_size":
-             t.layout.batch, "batch_ms": round(t.batch_ms, 4),
-             "samples_per_s": round(t.samples_per_s, 1)}
-            for t in trials
-        ],
-        "samples": {"count": samples.count, "generated": not config["dataset"],
-                    "in_memory": held_count(config, samples),
-                    "bytes_each": samples.bytes_per_sample},
-        "signature": model.describe(),
     }
-    Path("harness.json").write_text(json.dumps(report, indent=1) + "\n", "utf-8")
 
 
 def prepare(config: dict[str, Any], settings: Any, status: Status) -> tuple[Engine, Samples]:
     """Open the model and the samples, warm up, choose the layout, write harness.json."""
     status.phase(LOADING)
     cores = usable_cores()
-    model = Model(open_session(config["model"], config["device"], 1), config["input_shapes"])
+    device = config["device"]
+    threads = config["threads"] or (1 if split_device(device)[0] == "cpu" else len(cores))
+    session = open_session(config["model"], device, threads)
+    model = Model(session, config["input_shapes"])
     if config["signature"]:
         found = differences(model, config["signature"])
         if found:
@@ -387,17 +412,21 @@ def prepare(config: dict[str, Any], settings: Any, status: Status) -> tuple[Engi
     samples = open_samples(config, model)
     status.phase(WARMING_UP)
     samples.load(list(range(min(WARM_UP_ROWS, samples.count))))
-    engine, trials = resolve(config, settings, model, samples, cores)
-    write_report(config, model, engine, trials, samples, cores)
+    opened = {(threads, 0): session}
+    builder = Builder(config["model"], device, model, samples, cores, config["affinity"], opened)
+    engine, trials = resolve(config, settings, builder)
+    if config["mode"] == "accuracy" and not builder.fixed_outputs and engine.layout.batch > 1:
+        raise HarnessError("accuracy mode cannot tell the samples of a batch apart in the outputs")
+    write_report(config, builder, engine, trials)
+    for runner in engine.runners:
+        runner.forget()
     samples.unload()
     return engine, samples
 
 
-def resolve(config: dict[str, Any], settings: Any, model: Model, samples: Samples,
-            cores: list[int]) -> tuple[Engine, list[Trial]]:
+def resolve(config: dict[str, Any], settings: Any, builder: Builder) -> tuple[Engine, list[Trial]]:
     """Choose instances, threads and batch size for the scenario."""
-    scenario = config["scenario"]
-    builder = Builder(config["model"], config["device"], model, samples, cores, config["affinity"])
+    scenario, model = config["scenario"], builder.model
     given = config["batch_size"]
     if model.fixed_batch and given not in (None, model.fixed_batch):
         raise HarnessError(f"batch_size is {given}; the model only takes {model.fixed_batch}")
@@ -410,10 +439,13 @@ def resolve(config: dict[str, Any], settings: Any, model: Model, samples: Sample
     if scenario == "Server":
         limit_s = (config["latency_limit_ms"] or settings.server_target_latency_ns / 1e6) / 2e3
     layouts = candidates(
-        scenario, len(cores), config["device"].partition(":")[0], config["threads"],
+        scenario,
+        len(builder.cores),
+        split_device(config["device"])[0],
+        config["threads"],
         config["instances"],
     )
-    return choose(builder, layouts, batch_sizes(given, samples.bytes_per_sample), limit_s)
+    return choose(builder, layouts, batch_sizes(given, builder.samples.bytes_per_sample), limit_s)
 
 
 def main() -> int:

@@ -11,12 +11,12 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Optional
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
 from harness_host import HarnessError
-from harness_model import COMPILES_PER_SHAPE, Model, open_session, split_device
+from harness_model import COMPILES_PER_SHAPE, ORT_ERRORS, Model, open_session, split_device
 from harness_samples import Array, Samples
 
 LARGEST_BATCH = 256
@@ -30,28 +30,28 @@ class Runner:
     """One stream of batches over one session: its own gather buffers and output buffers."""
 
     def __init__(self, session: Any, model: Model, samples: Samples, device: str) -> None:
-        self._session = session
+        self.session = session
         self._model = model
-        self._samples = samples
+        self.samples = samples
         self._names = [tensor.name for tensor in model.outputs]
         self._buckets = device.partition(":")[0] in COMPILES_PER_SHAPE
         self._outputs: dict[int, tuple[list[Array], list[Any]]] = {}
         self._gather: dict[int, tuple[Any, dict[str, Array]]] = {}
         self._views: dict[int, dict[int, Any]] = {}
         self._kept = 0
-        self.shapes: Optional[list[tuple[int, ...]]] = None
+        self.shapes: list[tuple[int, ...]] | None = None
 
     @property
     def providers(self) -> list[str]:
         """Execution providers of the session, first choice first."""
-        names: list[str] = self._session.get_providers()
+        names: list[str] = self.session.get_providers()
         return names
 
     def learn(self, rows: Sequence[int]) -> bool:
         """Run `rows` once to see the outputs; False if they cannot live in fixed buffers."""
         size = self._size(len(rows))
         feed = {name: np.take(a, _padded(rows, size), 0) for name, a in self._arrays()}
-        found = self._session.run(self._names, feed)
+        found = self.session.run(self._names, feed)
         plain = all(
             isinstance(out, np.ndarray) and out.dtype == tensor.dtype and out.shape[:1] == (size,)
             for out, tensor in zip(found, self._model.outputs)
@@ -79,8 +79,9 @@ class Runner:
         """Outputs for the loaded `rows`; the arrays are valid until the next call."""
         count = len(rows)
         if self.shapes is None:
+            rows = _padded(rows, self._size(count))
             feed = {name: np.take(array, rows, 0) for name, array in self._arrays()}
-            found: Sequence[Array] = self._session.run(self._names, feed)
+            found: Sequence[Array] = self.session.run(self._names, feed)
             return found
         first = rows[0]
         size = self._size(count)
@@ -97,12 +98,12 @@ class Runner:
             rows = _padded(rows, size)
             for name, array in self._arrays():
                 np.take(array, rows, 0, out=buffers[name], mode="clip")
-        self._session.run_with_iobinding(binding)
+        self.session.run_with_iobinding(binding)
         outputs = self._outputs[size][0]
         return outputs if size == count else [out[:count] for out in outputs]
 
     def _arrays(self) -> Any:
-        return self._samples.arrays.items()
+        return self.samples.arrays.items()
 
     def _size(self, count: int) -> int:
         if self._model.fixed_batch:
@@ -116,7 +117,7 @@ class Runner:
             buffers = [np.empty((size, *shape), tensor.dtype) for shape, tensor in tensors]
             values = [ort.OrtValue.ortvalue_from_numpy(buffer) for buffer in buffers]
             self._outputs[size] = (buffers, values)
-        binding = self._session.io_binding()
+        binding = self.session.io_binding()
         for name, array in arrays.items():
             binding.bind_cpu_input(name, array)
         for name, value in zip(self._names, self._outputs[size][1]):
@@ -145,11 +146,14 @@ def _padded(rows: Sequence[int], size: int) -> Sequence[int]:
 
 @dataclass(frozen=True)
 class Layout:
-    """How work is spread: `instances` streams of `threads` intra-op threads each."""
+    """How work is spread: `instances` streams of `threads` intra-op threads each.
+
+    `batch` 0 is not chosen yet.
+    """
 
     instances: int
     threads: int
-    batch: int = 1
+    batch: int = 0
 
 
 @dataclass
@@ -175,9 +179,10 @@ class Builder:
     model: Model
     samples: Samples
     cores: list[int]
-    affinity: Optional[bool]
+    affinity: bool | None
+    sessions: dict[tuple[int, int], Any] = field(default_factory=dict)
     fixed_outputs: bool = True
-    _sessions: dict[tuple[int, int], Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     def build(self, layout: Layout) -> Engine:
         """Engine for `layout`. Raises HarnessError as open_session does."""
@@ -186,19 +191,17 @@ class Builder:
         runners = []
         for number in range(layout.instances):
             key = (layout.threads, 0 if shared else number)
-            if key not in self._sessions:
+            if key not in self.sessions:
                 pinned = groups[number] if groups and not shared else None
-                self._sessions[key] = open_session(
-                    self.path, self.device, layout.threads, pinned
-                )
-            runners.append(Runner(self._sessions[key], self.model, self.samples, self.device))
+                self.sessions[key] = open_session(self.path, self.device, layout.threads, pinned)
+            runners.append(Runner(self.sessions[key], self.model, self.samples, self.device))
         self._learn(runners, layout.batch)
         return Engine(layout, runners, groups)
 
     def keep(self, engine: Engine) -> None:
         """Close the sessions that `engine` does not use."""
-        used = {id(runner._session) for runner in engine.runners}
-        self._sessions = {key: s for key, s in self._sessions.items() if id(s) in used}
+        used = {id(runner.session) for runner in engine.runners}
+        self.sessions = {key: s for key, s in self.sessions.items() if id(s) in used}
 
     def _groups(self, layout: Layout) -> list[list[int]]:
         needed = layout.instances * layout.threads
@@ -213,14 +216,29 @@ class Builder:
                 f"{layout.threads} threads); {len(self.cores)} are usable"
             )
         step = layout.threads
-        return [self.cores[i * step : (i + 1) * step] for i in range(layout.instances if wanted else 0)]
+        count = layout.instances if wanted else 0
+        return [self.cores[i * step : (i + 1) * step] for i in range(count)]
 
     def _learn(self, runners: list[Runner], batch: int) -> None:
-        """See the outputs of one and of two samples: fixed in shape means fixed buffers."""
+        """See the outputs of one sample and of two: if their shapes are fixed, buffers can be.
+
+        Raises HarnessError when the model fails on its input.
+        """
         probe = runners[0]
-        fixed = self.fixed_outputs and probe.learn([0])
-        if fixed and not self.model.fixed_batch and self.samples.count > 1:
-            fixed = probe.learn([0, min(1, len(self.samples.position) - 1)])
+        size = 1
+        try:
+            fixed = self.fixed_outputs and probe.learn([0])
+            size = 2
+            if fixed and not self.model.fixed_batch and batch != 1:
+                fixed = probe.learn([0, min(1, len(self.samples.position) - 1)])
+        except ORT_ERRORS as error:
+            reason = " ".join(str(error).split())
+            if size == 1 or batch:
+                raise HarnessError(f"the model fails on a batch of {size}: {reason}") from error
+            self.model.fixed_batch = 1
+            self.notes.append(f"batch 1 only, the model fails on two samples: {reason}")
+        if not fixed and self.fixed_outputs:
+            self.notes.append("batch 1 only: the shape of an output depends on the samples")
         self.fixed_outputs = fixed
         for runner in runners:
             runner.shapes = probe.shapes if fixed else None
@@ -228,12 +246,12 @@ class Builder:
 
 def measure(engine: Engine, batch: int, seconds: float) -> list[float]:
     """Seconds of each batch, all instances at work together, for about `seconds`."""
-    rows = np.arange(batch, dtype=np.int64) * 7919 % len(engine.runners[0]._samples.position)
+    rows = np.arange(batch, dtype=np.int64) * 7919 % len(engine.runners[0].samples.position)
     order = [int(row) for row in rows]
     times: list[list[float]] = [[] for _ in engine.runners]
-    failed: list[BaseException] = []
+    failed: list[Exception] = []
 
-    def work(number: int) -> None:
+    def repeat(number: int) -> None:
         run, mine = engine.runners[number].run, times[number]
         engine.pin(number)
         end = time.perf_counter() + seconds
@@ -244,16 +262,20 @@ def measure(engine: Engine, batch: int, seconds: float) -> list[float]:
             mine.append(now - before)
             before = now
 
-    hook, threading.excepthook = threading.excepthook, lambda args: failed.append(args.exc_value)  # type: ignore[arg-type]
+    def work(number: int) -> None:
+        try:
+            repeat(number)
+        except ORT_ERRORS as error:
+            failed.append(error)
+
     workers = [threading.Thread(target=work, args=(n,)) for n in range(len(engine.runners))]
     for worker in workers:
         worker.start()
     for worker in workers:
         worker.join()
-    threading.excepthook = hook
     if failed:
         reason = " ".join(str(failed[0]).split())
-        raise HarnessError(f"the model failed on a batch of {batch}: {reason}")
+        raise HarnessError(f"the model fails on a batch of {batch}: {reason}")
     return [value for mine in times for value in mine]
 
 
@@ -295,7 +317,7 @@ def best_of(trials: Sequence[Trial]) -> Trial:
     return chosen
 
 
-def batch_sizes(given: Optional[int], bytes_per_sample: int) -> list[int]:
+def batch_sizes(given: int | None, bytes_per_sample: int) -> list[int]:
     """The sizes to try: the one given, or 1, 2, 4 … up to 256 or 256 MiB of input."""
     if given:
         return [given]
@@ -304,7 +326,7 @@ def batch_sizes(given: Optional[int], bytes_per_sample: int) -> list[int]:
 
 
 def candidates(
-    scenario: str, cores: int, device: str, threads: Optional[int], instances: Optional[int]
+    scenario: str, cores: int, device: str, threads: int | None, instances: int | None
 ) -> list[Layout]:
     """Layouts worth trying: both figures given means one, none given means two at most."""
     if threads and instances:
@@ -330,16 +352,19 @@ def choose(
     `limit_s`: what one batch may take; in Server half the latency limit, as a query waits for the
     batch before its own at worst. Nothing is measured where nothing is open.
     """
-    if len(layouts) == 1 and len(sizes) == 1:
-        engine = builder.build(replace(layouts[0], batch=sizes[0]))
-        measure(engine, sizes[0], 0.0)
-        return engine, []
+    given = sizes[0] if len(sizes) == 1 else 0
     trials: list[Trial] = []
     engines: dict[tuple[int, int], Engine] = {}
     for layout in layouts:
-        engine = builder.build(layout)
+        engine = builder.build(replace(layout, batch=given))
         engines[layout.instances, layout.threads] = engine
-        allowed = sizes if builder.fixed_outputs else sizes[:1]
+        allowed = sizes
+        if not builder.fixed_outputs or builder.model.fixed_batch:
+            allowed = [builder.model.fixed_batch or 1]
+        if len(layouts) == 1 and len(allowed) == 1:
+            measure(engine, allowed[0], 0.0)
+            engine.layout = replace(layout, batch=allowed[0])
+            return engine, []
         trials += sweep(engine, allowed, TRIAL_S / len(layouts), limit_s)
     fitting = [trial for trial in trials if trial.batch_ms <= limit_s * 1e3]
     best = best_of(fitting) if fitting else min(trials, key=lambda trial: trial.batch_ms)

@@ -9,7 +9,7 @@ import mmap
 import os
 import sys
 from pathlib import Path
-from typing import Any, NoReturn, Optional
+from typing import Any, NoReturn
 
 STARTING, LOADING, WARMING_UP, MEASURING, EVALUATING, DONE = range(6)
 REFUSED = 3
@@ -31,7 +31,7 @@ def die(error: BaseException) -> NoReturn:
 class Status:
     """Eight native u64 shared with the supervisor; stores cost no system call."""
 
-    def __init__(self, path: Optional[str]) -> None:
+    def __init__(self, path: str | None) -> None:
         """Map `path` (at least 64 bytes); None keeps the counters private."""
         memory: Any = bytearray(64)
         if path:
@@ -39,7 +39,7 @@ class Status:
                 memory = mmap.mmap(handle.fileno(), 64)
         self.words = memoryview(memory).cast("Q")
 
-    def phase(self, phase: int, expected: Optional[int] = None) -> None:
+    def phase(self, phase: int, expected: int | None = None) -> None:
         """Store the phase and, where given, the number of samples expected."""
         self.words[0] = phase
         if expected is not None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Optional, Union
+from typing import Any, Union
 
 import numpy as np
 import onnxruntime as ort
@@ -16,11 +16,11 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
 
 Dim = Union[int, str, None]
 
-ORT_ERRORS: tuple[type[Exception], ...] = tuple(
-    kind
-    for kind in vars(ort_state).values()
-    if isinstance(kind, type) and issubclass(kind, Exception)
-) + (RuntimeError, ValueError)
+ORT_ERRORS: tuple[type[Exception], ...] = (
+    RuntimeError,
+    ValueError,
+    *(k for k in vars(ort_state).values() if isinstance(k, type) and issubclass(k, Exception)),
+)
 
 DTYPES = {
     "float": np.float32,
@@ -67,7 +67,7 @@ class Tensor:
         return cls(node.name, inner, tuple(node.shape or ()))
 
     @property
-    def dtype(self) -> Optional[np.dtype[Any]]:
+    def dtype(self) -> np.dtype[Any] | None:
         """The numpy type, or None where numpy has none (string, sequence, bfloat16)."""
         kind = DTYPES.get(self.type)
         return None if kind is None else np.dtype(kind)
@@ -80,7 +80,7 @@ def _show(shape: tuple[Dim, ...]) -> str:
     return "[" + ",".join("?" if dim is None else str(dim) for dim in shape) + "]"
 
 
-def split_device(device: str) -> tuple[str, Optional[int]]:
+def split_device(device: str) -> tuple[str, int | None]:
     """`cuda:1` -> ("cuda", 1). Raises HarnessError for a device the harness has no name for."""
     kind, _, number = device.partition(":")
     if kind not in PROVIDERS or (number and not number.isdigit()):
@@ -88,7 +88,7 @@ def split_device(device: str) -> tuple[str, Optional[int]]:
     return kind, int(number) if number else None
 
 
-def open_session(path: str, device: str, threads: int, cores: Optional[list[int]] = None) -> Any:
+def open_session(path: str, device: str, threads: int, cores: list[int] | None = None) -> Any:
     """Open the model on `device` with `threads` intra-op threads, pinned to `cores` if given.
 
     Raises HarnessError when the provider is not in the installed package, when it could not be
@@ -112,7 +112,8 @@ def open_session(path: str, device: str, threads: int, cores: Optional[list[int]
     if not Path(path).is_file():
         raise HarnessError(f"no model at {path}")
     try:
-        session = ort.InferenceSession(path, _options(threads, cores), providers=providers)
+        options = _options(kind, threads, cores)
+        session = ort.InferenceSession(path, options, providers=providers)
     except ORT_ERRORS as error:
         reason = " ".join(str(error).split())
         raise HarnessError(f"onnxruntime cannot open {path}: {reason}") from error
@@ -126,9 +127,10 @@ def open_session(path: str, device: str, threads: int, cores: Optional[list[int]
     return session
 
 
-def _options(threads: int, cores: Optional[list[int]]) -> Any:
+def _options(kind: str, threads: int, cores: list[int] | None) -> Any:
     options = ort.SessionOptions()
-    options.log_severity_level = 3
+    # on the CPU the exception says all; elsewhere the log names the library that is missing
+    options.log_severity_level = 4 if kind == "cpu" else 3
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     if cores and threads > 1:
@@ -141,7 +143,7 @@ def _options(threads: int, cores: Optional[list[int]]) -> Any:
 class Model:
     """The signature of an opened model and what follows from it for batching."""
 
-    def __init__(self, session: Any, shapes: Optional[dict[str, list[int]]] = None) -> None:
+    def __init__(self, session: Any, shapes: dict[str, list[int]] | None = None) -> None:
         """`shapes` fixes dynamic dimensions by input name, batch axis included.
 
         Raises HarnessError for inputs that cannot be fed from arrays or that lack a batch axis.
@@ -154,8 +156,10 @@ class Model:
         first = [self._first(tensor) for tensor in self.inputs]
         fixed = {dim for dim in first if isinstance(dim, int)}
         if len(fixed) > 1:
-            raise HarnessError(f"inputs differ in their first axis ({sorted(fixed)}): no batch axis")
-        self.fixed_batch: Optional[int] = fixed.pop() if fixed else None
+            raise HarnessError(
+                f"inputs differ in their first axis ({sorted(fixed)}): no batch axis"
+            )
+        self.fixed_batch: int | None = fixed.pop() if fixed else None
 
     def _check_given(self, name: str, shape: tuple[int, ...]) -> None:
         known = {tensor.name: tensor for tensor in self.inputs}

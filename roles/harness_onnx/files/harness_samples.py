@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import zipfile
 from pathlib import Path
-from typing import Any, Optional, Union
+from typing import Any
 
 import numpy as np
 from harness_host import HarnessError
@@ -32,7 +32,7 @@ def open_dataset(path: str) -> dict[str, Array]:
         with np.load(source, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-        reason = " ".join(str(error).split())
+        reason = error.strerror if isinstance(error, OSError) else "no archive of plain arrays"
         raise HarnessError(f"cannot read the dataset {path}: {reason}") from error
 
 
@@ -52,7 +52,7 @@ def generate(model: Model, count: int, seed: int) -> dict[str, Array]:
 def _static(model: Model, tensor: Tensor) -> tuple[int, ...]:
     dims = model.sample_shape(tensor)
     if not all(isinstance(dim, int) and dim > 0 for dim in dims):
-        example = ",".join(str(d) if isinstance(d, int) else "128" for d in ("1", *dims))
+        example = ",".join(str(d) if isinstance(d, int) else "128" for d in (1, *dims))
         raise HarnessError(
             f"input {tensor.name!r} has the shape {tensor}: give its dynamic axes a size, for "
             f"example -e 'input_shapes={{\"{tensor.name}\":[{example}]}}', or give a dataset"
@@ -67,18 +67,18 @@ class Samples:
         """Raises HarnessError when an input is missing, or its type or shape does not fit."""
         self._tensors = model.inputs
         self._source = source
-        counts = {t.name: len(_checked(model, t, source)) for t in model.inputs}
+        counts = {t.name: _checked(model, t, source).shape[0] for t in model.inputs}
         labels = source.get("labels")
         if labels is not None:
-            counts["labels"] = len(labels)
+            counts["labels"] = labels.size
         if len(set(counts.values())) != 1:
             raise HarnessError(f"arrays of the dataset differ in their number of samples: {counts}")
-        self.count = next(iter(counts.values()))
+        self.count: int = next(iter(counts.values()))
         if not self.count:
             raise HarnessError("the dataset holds no samples")
-        self.labels: Optional[Array] = labels
+        self.labels: Array | None = labels
         self.arrays: dict[str, Array] = {}
-        self.position: Union[list[int], range] = range(0)
+        self.position: list[int] | range = range(0)
 
     @property
     def bytes_per_sample(self) -> int:
@@ -129,10 +129,10 @@ def _checked(model: Model, tensor: Tensor, source: dict[str, Array]) -> Array:
         raise HarnessError(f"the dataset lacks input {tensor.name!r} ({tensor}); it holds: {held}")
     wanted = model.sample_shape(tensor)
     got = array.shape[1:]
-    fits = len(got) == len(wanted) and all(
+    fits = array.ndim == len(wanted) + 1 and all(
         not isinstance(dim, int) or dim == size for dim, size in zip(wanted, got)
     )
-    if not array.ndim or not fits:
+    if not fits:
         raise HarnessError(
             f"the dataset's {tensor.name!r} has samples of shape {list(got)}; "
             f"the model takes {tensor}"
