@@ -20,7 +20,6 @@ from typing import Callable
 
 from . import lock
 
-
 LONGEST_S = 86400.0  # one sleep; epoll counts milliseconds in 31 bits
 
 

@@ -23,6 +23,8 @@ from .request import Cell, Job, read_job
 
 Json = Dict[str, Any]
 KILL_LIMIT_S = 60.0  # a driver may hold a killed process this long
+QUIET_LOOKS = 5
+QUIET_PAUSE_S = 1.0
 DISK_FULL_BYTES = 64 * 1024  # with less than this left, what the harness wrote cannot be trusted
 
 
@@ -64,7 +66,10 @@ def main(job_dir: str) -> int:
     try:
         supervisor.run()
     except OSError as error:
-        supervisor.fail(f"the job stopped: {error}")
+        try:
+            supervisor.fail(f"the job stopped: {error}")
+        except OSError as again:  # not even that can be written; `recover` will find the job
+            print(again, file=sys.stderr)
     return 0 if supervisor.state == "done" else 1
 
 
@@ -107,10 +112,11 @@ class Supervisor:
             self._k = k
             if self._loop.stopped_by is None:
                 self._work(cell)
-        if self._loop.stopped_by:
-            self.fail(f"stopped by {self._loop.stopped_by}")
-            return
-        self._end("done")
+        stopped, done, planned = self._loop.stopped_by, len(self._runs), len(self.job.cells)
+        if stopped and (done < planned or self._runs[-1]["end"] == "signalled"):
+            self.fail(f"stopped by {stopped} in cell {done} of {planned}")
+        else:
+            self._end("done")
 
     def fail(self, reason: str) -> None:
         """End the job as failed."""
@@ -245,7 +251,7 @@ class Supervisor:
 
     def _attempt(self, cell: Cell, folder: Path, extra: Json) -> Outcome:
         """Prepare, then run once or calibrate. Raises OSError (disk full and the like)."""
-        look = quiet.sample() if self.job.quiet_host != "off" else {"warnings": []}
+        look = self._look()
         record = self._run_record(cell, folder, look)
         try:
             keys = self._resolve(cell, record)
@@ -263,6 +269,18 @@ class Supervisor:
         events, heat = quiet.throttled(look.get("throttle_events"))
         extra["quiet_host"] = {"throttle_events": events, "warnings": heat}
         return outcome
+
+    def _look(self) -> Json:
+        """Look at the host; where quiet is required, give the last run's traces time to settle."""
+        if self.job.quiet_host == "off":
+            return {"warnings": []}
+        look = quiet.sample()
+        for _attempt in range(QUIET_LOOKS - 1):
+            if self.job.quiet_host != "require" or not look["warnings"]:
+                break
+            time.sleep(QUIET_PAUSE_S)
+            look = quiet.sample()
+        return look
 
     def _run_record(self, cell: Cell, folder: Path, look: Json) -> Json:
         status = str(self._progress)
@@ -378,7 +396,6 @@ class Supervisor:
             child = self._loop.wait_child(pid, killed, heed_stop=False)
             if child is None:
                 how += f", still not gone {KILL_LIMIT_S:g} s after that: stuck in the kernel"
-        process.signal_group(pid, signal.SIGKILL)
         facts = child or ChildEnd(None, None, 0.0)
         if stopped:
             return facts, Outcome("signalled", f"stopped by {stopped} to the job ({how})")

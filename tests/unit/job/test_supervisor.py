@@ -139,7 +139,8 @@ def test_sigterm_ends_the_job_cleanly(host: Any) -> None:
     wait_for_file(host.run_dir(status["current"]) / "console.log")
     os.kill(status["pid"], signal.SIGTERM)
     status = host.finish(job["job_id"])
-    assert (status["state"], status["last_trouble"]) == ("failed", "stopped by SIGTERM")
+    assert status["state"] == "failed"
+    assert status["last_trouble"] == "stopped by SIGTERM in cell 1 of 2"
     (run,) = status["runs"]
     result = host.result(run)
     assert result["end"] == "signalled"
@@ -256,6 +257,22 @@ def test_submit_keeps_what_provisioning_wrote(host: Any) -> None:
     saved = state.read(host.host_dir)
     assert saved["envs"] == mine["envs"]
     assert saved["other"] == [1]
+
+
+def test_a_host_that_must_be_quiet_is_made_to_wait_or_refuses(host: Any) -> None:
+    busy = "while True: pass"
+    with subprocess.Popen([sys.executable, "-c", busy]) as neighbour:
+        try:
+            (run,) = host.run(host.cell("look"), quiet_host="require")["runs"]
+        finally:
+            neighbour.kill()
+    result = host.result(run)
+    record = json.loads((host.run_dir(run) / "run.json").read_text())
+    if os.cpu_count() < 20:  # one busy loop is more than 5 % of these
+        assert result["end"] == "refused"
+        assert "other processes use" in result["reason"]
+        assert record["quiet_host"]["foreign_cpu_share"] > 0.05
+    assert record["quiet_host"]["memory_total_bytes"] > 0
 
 
 def test_a_run_needs_room(host: Any) -> None:
