@@ -48,7 +48,7 @@ def test_users_differ_in_what_they_may(lab: Lab) -> None:
     assert lab.ssh("sut1", "sudo -n true", user="plain").returncode != 0
 
 
-def test_unknown_host_key_is_refused(lab: Lab, tmp_path: Path) -> None:
+def test_unknown_host_key_is_refused(lab: Lab) -> None:
     known = lab.known_hosts.read_text()
     try:
         lab.known_hosts.write_text("")
@@ -105,7 +105,7 @@ def test_reboot_keeps_the_disk_and_changes_the_boot_id(lab: Lab) -> None:
 def test_hosts_reach_the_package_index(lab: Lab) -> None:
     done = lab.ssh(
         "sut1",
-        "python3 -m venv /tmp/v && /tmp/v/bin/pip download -q --no-deps -d /tmp/d wheel && ls /tmp/d",
+        "python3 -m venv v && v/bin/pip download -q --no-deps -d downloads wheel && ls downloads",
         timeout=120,
     )
     assert done.returncode == 0, done.stderr

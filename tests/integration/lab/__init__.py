@@ -25,6 +25,8 @@ from lab.image import ImageError, image, podman
 from lab.pipconf import CA_IN_HOST, PipAccess, pip_access
 
 LABEL = "benchfleet.lab"
+# A container's first process: sshd, once the host has been set up.
+BOOT = "until [ -e /var/lib/lab/ready ]; do sleep 0.05; done; exec /usr/sbin/sshd -D"
 SFTP = {
     "server": "/usr/lib/openssh/sftp-server",  # Debian's; runs through the login shell
     "internal": "internal-sftp",  # inside sshd; a shell that prints text cannot disturb it
@@ -103,7 +105,7 @@ class Lab:
 
     @property
     def ssh_options(self) -> list[str]:
-        """Options that make ssh use the session's key and known_hosts, and nothing of the user's."""
+        """Options that make ssh use the session's key and known_hosts, nothing of the user's."""
         options = {
             "UserKnownHostsFile": str(self.known_hosts),
             "GlobalKnownHostsFile": "/dev/null",
@@ -133,11 +135,7 @@ class Lab:
                 *("--label", f"{LABEL}={os.getpid()}"),
                 *("--ulimit", "nofile=1024:1024", "--ulimit", "nproc=8192:8192"),
                 *(*tmpfs, *mounts, image(venv=spec.venv)),
-                *(
-                    "/bin/sh",
-                    "-c",
-                    "until [ -e /var/lib/lab/ready ]; do sleep 0.05; done; exec /usr/sbin/sshd -D",
-                ),
+                *("/bin/sh", "-c", BOOT),
             )
             self.hosts[spec.name] = host = Host(spec, container, "")
             podman("exec", "-i", container, "/bin/sh", "-s", stdin=self._setup(spec))
@@ -284,12 +282,8 @@ class Lab:
                 groups.setdefault(group, []).append(host.spec.name)
         for group, members in groups.items():
             lines += ["", f"[{group}]", *members]
-        lines += [
-            "",
-            "[all:vars]",
-            f"ansible_user={user}",
-            f"ansible_ssh_private_key_file={self.key}",
-        ]
+        lines += ["", "[all:vars]", f"ansible_user={user}"]
+        lines.append(f"ansible_ssh_private_key_file={self.key}")
         lines.append(f"ansible_ssh_common_args='{' '.join(self.ssh_options)}'")
         lines.append("ansible_python_interpreter=/usr/bin/python3")
         lines += [f"{name}={value}" for name, value in (variables or {}).items()]

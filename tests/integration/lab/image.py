@@ -23,8 +23,8 @@ for user in bench plain; do
 done
 echo 'bench ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/bench
 chmod 440 /etc/sudoers.d/bench
-printf 'PasswordAuthentication no\\nPermitRootLogin no\\nUseDNS no\\nMaxStartups 200:30:400\\nMaxSessions 100\\n' \\
-    > /etc/ssh/sshd_config.d/lab.conf
+printf 'PasswordAuthentication no\\nPermitRootLogin no\\nUseDNS no\\n' > /etc/ssh/sshd_config.d/lab.conf
+printf 'MaxStartups 200:30:400\\nMaxSessions 100\\n' >> /etc/ssh/sshd_config.d/lab.conf
 mkdir -p /run/sshd /var/lib/lab
 rm -rf /var/lib/apt/lists/* /var/cache/apt/archives/*.deb
 """
@@ -82,9 +82,9 @@ def _build(archive: Path, packages: tuple[str, ...]) -> None:
     archive.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=archive.parent, prefix="build-") as folder:
         root = Path(folder) / "root"
+        include = "--include=" + ",".join(packages)
         _logged(
-            ["debootstrap", "--variant=minbase", "--include=" + ",".join(packages)]
-            + [SUITE, str(root), MIRROR],
+            ["debootstrap", "--variant=minbase", include, SUITE, str(root), MIRROR],
             Path(folder) / "debootstrap.log",
         )
         _logged(["chroot", str(root), "/bin/sh", "-c", SETUP], Path(folder) / "setup.log")

@@ -36,7 +36,7 @@ def _settings() -> dict[str, str]:
     found: dict[str, str] = {}
     for line in listing.splitlines():
         key, _, value = line.partition("=")
-        # ":env:.cert", "global.cert", "install.find-links"; the environment is listed first and wins
+        # ":env:.cert", "global.cert", "install.find-links"; the first one wins
         name = key.rpartition(".")[2].replace("default-timeout", "timeout")
         found.setdefault(name, value.strip("'\"").replace("\\n", " "))
     return found
