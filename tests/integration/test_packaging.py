@@ -1,4 +1,4 @@
-"""The one tree works in the three ways in which people get it, with every supported ansible-core."""
+"""One tree works in the three ways in which people get it, with each supported ansible-core."""
 
 from __future__ import annotations
 

@@ -23,8 +23,8 @@ for user in bench plain; do
 done
 echo 'bench ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/bench
 chmod 440 /etc/sudoers.d/bench
-printf 'PasswordAuthentication no\\nPermitRootLogin no\\nUseDNS no\\n' > /etc/ssh/sshd_config.d/lab.conf
-printf 'MaxStartups 200:30:400\\nMaxSessions 100\\n' >> /etc/ssh/sshd_config.d/lab.conf
+printf 'PasswordAuthentication no\\nPermitRootLogin no\\n' > /etc/ssh/sshd_config.d/lab.conf
+printf 'UseDNS no\\nMaxStartups 200:30:400\\nMaxSessions 100\\n' >> /etc/ssh/sshd_config.d/lab.conf
 mkdir -p /run/sshd /var/lib/lab
 rm -rf /var/lib/apt/lists/* /var/cache/apt/archives/*.deb
 """
