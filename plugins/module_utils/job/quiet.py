@@ -99,6 +99,21 @@ def shares(before: tuple[int, int, int], after: tuple[int, int, int]) -> tuple[f
     return max(0, after[0] - before[0]) / total, max(0, after[1] - before[1]) / total
 
 
+def all_cpu_s(root: Path = Path("/")) -> tuple[float, float]:
+    """(used or stolen, all) CPU seconds of the host since boot."""
+    busy, steal, total = cpu_times(_read(root / "proc/stat"))
+    ticks = os.sysconf("SC_CLK_TCK")
+    return (busy + steal) / ticks, total / ticks
+
+
+def foreign_share(before: tuple[float, float], after: tuple[float, float], own_s: float) -> float:
+    """Share of all CPU time, 0..1, between two looks that others than ``own_s`` seconds took."""
+    total = after[1] - before[1]
+    if total <= 0:
+        return 0.0
+    return round(min(1.0, max(0.0, (after[0] - before[0] - own_s) / total)), 4)
+
+
 def memory_figures(meminfo: str) -> dict[str, int]:
     """/proc/meminfo in bytes."""
     figures = {}

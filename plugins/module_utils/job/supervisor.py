@@ -466,14 +466,16 @@ class Supervisor:
             place = folder / f"trial_{len(trials) + 1}"
             place.mkdir(mode=0o700)
             left = max(0.0, deadline - time.monotonic())
+            before = quiet.all_cpu_s()
             outcome = self._execute(cell, place, step.settings, cell.files, left)
+            foreign = quiet.foreign_share(before, quiet.all_cpu_s(), outcome.cpu_s or 0.0)
             spent = _add(spent, outcome, place.name)
             measured = _read_trial(place)
             if spent.end != "exited" or spent.exit_code or measured is None:
                 why = spent.reason or f"{place.name} left no result; see its console.log"
                 step = calibration.Decision(None, why)
                 break
-            trials.append(calibration.Trial(step.settings, measured))
+            trials.append(calibration.Trial(step.settings, measured, foreign))
             step = calibration.next_step(problem, trials)
         self._hints[names] = _learn(hint, cell.scenario, trials)
         target = step.target

@@ -105,6 +105,18 @@ def test_offline_finds_the_rate(rate: float) -> None:
         assert machine.spent_s <= max(3, 8 / rate)
 
 
+def test_offline_allows_for_neighbours_that_leave() -> None:
+    problem = cal.Problem("Offline", "test", {})
+    step = cal.next_step(problem, [])
+    assert isinstance(step, cal.Next)
+    measured = Machine(0.01).report(1, 0.8, 0.8, 100.0)
+    for share, expected in ((0.0, 150.0), (0.5, 300.0), (0.95, 450.0)):
+        decision = cal.next_step(problem, [cal.Trial(step.settings, measured, share)])
+        assert isinstance(decision, cal.Decision)
+        assert decision.target == {"target_qps": pytest.approx(expected)}
+        assert ("others took" in decision.why) == (share > 0)
+
+
 def test_offline_starts_from_what_is_known() -> None:
     hint = cal.Hint(latency_ns=80e3)
     _decision, trials = Machine(80e-6).calibrate("Offline", hint=hint)

@@ -92,6 +92,9 @@ def test_foreign_load_is_said_with_figures() -> None:
     assert said[0] == "other processes use 50% of the CPUs (2.0 of 4, quiet is up to 5%)"
     assert "hypervisor takes 10%" in said[1]
     assert quiet.shares(before, before) == (0.0, 0.0)
+    assert quiet.foreign_share((10.0, 100.0), (16.0, 110.0), 4.0) == 0.2
+    assert quiet.foreign_share((10.0, 100.0), (11.0, 110.0), 4.0) == 0.0
+    assert quiet.foreign_share((10.0, 100.0), (10.0, 100.0), 4.0) == 0.0
 
 
 def test_a_host_without_figures_has_no_warnings(tmp_path: Path) -> None:
