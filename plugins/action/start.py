@@ -139,9 +139,10 @@ def _config(cell: dict[str, Any], paths: dict[str, str | None]) -> dict[str, Any
         "seed": 2026,
         "signature": cell["signature"],
         "metric": cell["metric"],
-        "label_offset": cell["label_offset"],
         "performance_sample_count": cell["keys"].get("performance_sample_count_override"),
     }
+    if cell["label_offset"]:
+        config["label_offset"] = cell["label_offset"]
     return config | cell["options"]
 
 

@@ -19,6 +19,7 @@ from ..plugin_utils.session import Session
 from ..plugin_utils.stage import Stage, module_result, orphaned
 
 MARK = "BENCHFLEET-WATCH"
+REPEAT_S = 60.0
 # A look costs the SUT about 5 ms of CPU: one in 5 s is 0.1 % of one core, one in 60 s 0.01 %.
 FIRST_S, SLOWEST_S, GROWTH = 5.0, 60.0, 1.15
 _PHASES = ("starting", "loading", "warming up", "measuring", "evaluating accuracy", "done")
@@ -60,7 +61,7 @@ class ActionModule(Stage):
     def _follow(self, host: str, probe: dict[str, Any], job: str, patience: float) -> dict[str, Any]:
         """Look at one job until it ends or its process is gone; return its last status."""
         folder = f"{probe['host_dir']}/jobs/{job}"
-        parent, silent_since, shown = os.getppid(), None, ""
+        parent, silent_since, shown, said = os.getppid(), None, "", 0.0
         wait = 1.0
         while True:
             try:
@@ -79,9 +80,11 @@ class ActionModule(Stage):
                 line = _line(look)
                 if look.status.get("state") in ("done", "failed") or not look.alive:
                     return look.status
-            if line != shown:
+            # A new cell or new trouble is shown at once; counters alone now and then.
+            key = line.split(" samples")[0].rstrip("0123456789, ") if look else line
+            if key != shown or time.monotonic() - said > REPEAT_S:
                 self.say(host, line)
-                shown = line
+                shown, said = key, time.monotonic()
             self._sleep(wait, parent)
             wait = min(SLOWEST_S, max(FIRST_S, wait * GROWTH))
 
@@ -136,11 +139,10 @@ def _line(look: Look) -> str:
     if current:
         words.append(f"{current.get('benchmark')} {current.get('scenario')} {current.get('mode')}")
     if len(look.counters) >= 3 and 0 <= look.counters[0] < len(_PHASES):
-        words.append(_PHASES[look.counters[0]])
-        if look.counters[2]:
-            words.append(f"{look.counters[2]:,} samples")
+        samples = f" {look.counters[2]:,} samples" if look.counters[2] else ""
+        words.append(_PHASES[look.counters[0]] + samples)
     if status.get("expected_end"):
-        words.append(f"end expected {status['expected_end']}")
+        words.append(f"end expected {str(status['expected_end'])[11:19]} UTC")
     if status.get("last_trouble"):
         words.append(f"last trouble: {status['last_trouble']}")
     return ", ".join(words)

@@ -45,6 +45,14 @@ def plan(
     return [calibration_of(c) for c in cells if c["mode"] == "performance"] if calibrate else cells
 
 
+def rules_of(cell: Mapping[str, Any], catalog: Catalog) -> dict[str, Any]:
+    """Return the rules that a stored run's cell is assessed by, from the catalog as it is now."""
+    benchmark = catalog.get("benchmarks", cell["catalog_benchmark"])
+    round_ = catalog.get("rounds", cell["round"])
+    known = [round_["benchmarks"][n] for n in benchmark["checker_names"] if n in round_["benchmarks"]]
+    return _judged_by(round_, benchmark, known[0] if known else {}, cell["model"]["reference"], cell["scenario"])
+
+
 def calibration_of(cell: Cell) -> Cell:
     """Return the cell that finds the target of a performance cell."""
     return dict(
@@ -209,11 +217,11 @@ def _cell(
         "keys": _keys(request, round_, benchmark, rules, scenario, mode),
         "loadgen_model": benchmark["loadgen_model"],
         "loadgen_version": round_["loadgen"]["version"],
-        "target": _target(request, scenario) if mode == "performance" else None,
+        "target": _target(request, scenario),
         "run_prefix": request.run_prefix,
         "expected_s": expected + OVERHEAD_S,
         "time_limit_s": request.time_limit or max(600.0, expected * 4 + 300.0),
-        "rules": _judged_by(round_, benchmark, rules, model, scenario),
+        "rules": _judged_by(round_, benchmark, rules, model.reference, scenario),
         "dataset": _dataset(request, benchmark, catalog),
         "signature": (benchmark["model"] or {}).get("signature"),
         "metric": benchmark["metric"],
@@ -227,13 +235,13 @@ def _judged_by(
     round_: Mapping[str, Any],
     benchmark: Mapping[str, Any],
     rules: Mapping[str, Any],
-    model: Model,
+    reference: bool,
     scenario: str,
 ) -> dict[str, Any]:
     """Return what a run is assessed by. A model of the user's own has no accuracy target to reach."""
     targets = rules.get("accuracy_by_scenario", {}).get(scenario) or rules.get("accuracy") or benchmark["accuracy"]
     accuracy = [{k: t[k] for k in ("metric", "target", "upper") if k in t} for t in targets]
-    if not model.reference:
+    if not reference:
         accuracy = [{"metric": t["metric"], "target": 0.0} for t in accuracy]
     names = benchmark["checker_names"]
     return {
@@ -310,6 +318,7 @@ def _keys(
 
 
 def _target(request: Request, scenario: str) -> dict[str, float] | None:
+    """Return the target that the user gave, None where calibration has to find it."""
     if scenario in ("SingleStream", "MultiStream"):
         return {"target_latency_ms": request.target_latency} if request.target_latency else None
     return {"target_qps": request.target_qps} if request.target_qps else None

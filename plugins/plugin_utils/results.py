@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import json
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -17,8 +19,7 @@ from .assess import assess
 from .digest import canonical
 from .errors import BenchfleetError
 
-# Raised whenever a change to assess.py can change a verdict: cached verdicts of older rules are not used.
-ASSESSOR = 1
+_JUDGES = ("assess.py", "loadgen_log.py", "accuracy.py")
 _COLUMNS = (
     "path sut benchmark model implementation scenario mode round division duration digest started outcome metric value unit"
     " accuracy submittable judged_with verdict"
@@ -106,9 +107,31 @@ class Results:
         for manifest in sorted((self.root / "runs").glob("*/*/*/*/*/*/manifest.json")):
             yield manifest.parent
 
+    def rebuild(self, rules_of: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> int:
+        """Assess every stored run again and make the index anew; return how many runs it holds.
+
+        `rules_of` gives the rules for the cell in a run.json. Run directories are only read.
+        """
+        entries = []
+        for run in self.stored():
+            record = json.loads((run / "run.json").read_text(encoding="utf-8"))
+            rules = rules_of(record["cell"])
+            entries.append((run, rules, assess(run, dict(rules)).to_json()))
+        if self.index.exists():
+            self.index.unlink()
+        self.add(entries)
+        return len(entries)
+
     def _key(self, run: Path) -> str:
         return str(run.relative_to(self.root))
 
 
 def _judged_with(rules: Mapping[str, Any]) -> str:
-    return canonical({"assessor": ASSESSOR, "rules": dict(rules)})
+    return canonical({"assessor": _assessor(), "rules": dict(rules)})
+
+
+@functools.cache
+def _assessor() -> str:
+    """Return the digest of the code that judges: a verdict of other code is not taken from the index."""
+    here = Path(__file__).parent
+    return canonical([hashlib.sha256((here / name).read_bytes()).hexdigest() for name in _JUDGES])

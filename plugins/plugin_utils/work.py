@@ -66,12 +66,17 @@ def decide(
     items: dict[str, dict[str, Any]] = {}
     for cell in cells:
         item = _item(cell, common, probe, results, jobs)
-        if item["action"] == "run" and cell["mode"] == "performance" and not cell["target"]:
+        if item["action"] == "run" and needs_target(cell) and not cell["target"]:
             first = _calibration(item, common, probe, results, jobs)
             if first and first["digest"] not in items:
                 items[first["digest"]] = first
         items[item["digest"] or cell["id"]] = item
     return list(items.values())
+
+
+def needs_target(cell: Mapping[str, Any]) -> bool:
+    """Return whether LoadGen must be told a rate or latency: also for accuracy where queries come at a rate."""
+    return cell["mode"] == "performance" or (cell["mode"] == "accuracy" and cell["scenario"] in ("Server", "Interactive"))
 
 
 def _item(
