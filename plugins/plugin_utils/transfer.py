@@ -52,7 +52,7 @@ OWN_SSH_ARGS = (
 )  # fmt: skip
 KEEPALIVE = ("-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=4")
 SFTP_LINE = 2000  # bytes; OpenSSH's sftp reads a command into a buffer of 2048
-SLACK = 1 << 30  # bytes that one batch of lying files may write beyond the manifest
+SLACK = 1 << 33  # bytes that one batch of lying files may write beyond the manifest
 FLOOR = 1 << 20  # smallest limit on a file's size, in bytes: ssh writes small files of its own
 COPY = 1 << 26  # bytes per kernel copy call: how often `alive` is asked
 WAIT_S = 0.5  # between two attempts to take a lock
@@ -498,7 +498,7 @@ class _Fetch:
         """Fetch `jobs` in batches; the paths whose content is not what the manifest says."""
         wrong: list[str] = []
         spare = self._room(jobs)
-        for batch in batches(jobs, min(SLACK, spare // 2)):
+        for batch in batches(jobs, min(SLACK, spare // 4)):
             self.step()
             before = {job.path: _regular_size(self._folder / job.path) or 0 for job in batch}
             # One byte more than the largest: a file cut off there shows that it was larger.
