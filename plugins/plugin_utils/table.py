@@ -32,11 +32,11 @@ def outcomes(found: Sequence[Mapping[str, Any]], root: Path) -> list[str]:
     lines = ["", *render(header, [_row(o) for o in shown], frozenset({4}))]
     if len(shown) < len(found):
         lines.append(f"… {len(found)} cells in all; those not shown are valid.")
-    bad = [o for o in found if o["reasons"] and o["outcome"] not in ("valid",)]
-    for outcome in bad[:_MOST_REASONS]:
-        lines += _why(outcome, root)
-    if len(bad) > _MOST_REASONS:
-        lines.append(f"… and {len(bad) - _MOST_REASONS} more; all are in {root / 'outcomes'}.")
+    groups = _by_reason(found)
+    for same in groups[:_MOST_REASONS]:
+        lines += _why(same, root)
+    if len(groups) > _MOST_REASONS:
+        lines.append(f"… and {len(groups) - _MOST_REASONS} more; all are in {root / 'outcomes'}.")
     counts = {n: sum(o["outcome"] == n for o in found) for n in dict.fromkeys(o["outcome"] for o in found)}
     lines += ["", f"{', '.join(f'{c} {n}' for n, c in counts.items())}. Results: {root}"]
     if found and not any(o["submittable"] for o in found):
@@ -76,8 +76,19 @@ def _row(o: Mapping[str, Any]) -> tuple[str, ...]:
     return (o["sut"], o["benchmark"], o["scenario"], o["mode"], value, o["unit"] or "", valid, accuracy, run)
 
 
-def _why(o: Mapping[str, Any], root: Path) -> list[str]:
-    lines = ["", f"{o['outcome'].upper()}: {o['id']}"]
+def _by_reason(found: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
+    """Return what is not valid, cells with the same outcome and reason together."""
+    groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for o in found:
+        if o["outcome"] != "valid" and o["reasons"]:
+            groups.setdefault((o["outcome"], o["reasons"][0]["what"]), []).append(o)
+    return list(groups.values())
+
+
+def _why(same: Sequence[Mapping[str, Any]], root: Path) -> list[str]:
+    o = same[0]
+    more = f" and {len(same) - 1} more" if len(same) > 1 else ""
+    lines = ["", f"{o['outcome'].upper()}: {o['id']}{more}"]
     for reason in o["reasons"][:3]:
         lines.append(f"  {reason['what']}")
         if reason.get("where") and o["run"]:
