@@ -19,6 +19,7 @@ import platform
 import queue
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -131,13 +132,13 @@ def answering(with_data: bool, metric: str | None) -> Answer:
     """A function that completes one batch; each stream of batches needs its own."""
     response, complete = lg.QuerySampleResponse, lg.QuerySamplesComplete
     pool: list[Any] = []
+    set_id = response.id.fset
 
     def bare(ids: Sequence[int], _outputs: Sequence[Array]) -> None:
         count = len(ids)
         while len(pool) < count:
             pool.append(response(0, 0, 0))
-        for slot, query in zip(pool, ids):
-            slot.id = query
+        deque(map(set_id, pool, ids), 0)  # slot.id = query for each, at two thirds of a loop's cost
         complete(pool if len(pool) == count else pool[:count])
 
     def full(ids: Sequence[int], outputs: Sequence[Array]) -> None:
