@@ -23,6 +23,7 @@ from .user_conf import loadgen_scenario
 
 MS = 1e-6  # nanoseconds to milliseconds
 REPLACED = ("min_duration", "max_duration", "min_query_count", "max_query_count")
+UNKNOWN_MODEL_LIMIT_NS = 10_000_000  # Server target_latency of a model mlperf.conf does not name
 TOKEN_KEYS = ("use_token_latencies", "ttft_latency", "tpot_latency")
 # Early stopping at the 99th percentile and 99 % confidence: 459 queries when none is late,
 # 662 when one is (LoadGen 6.0.17).
@@ -70,6 +71,7 @@ class Measured:
     max_ns: float | None
     min_duration_met: bool
     constraints_met: bool | None
+    limit_ns: float | None = None  # Server: the latency limit that LoadGen held the trial to
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,14 @@ class Problem:
     duration: str  # "test" or "official"
     keys: Mapping[str, Any]
     hint: Hint = Hint()
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A Server latency limit: ms, None where LoadGen judges token latencies; chosen by us?"""
+
+    ms: float | None
+    chosen: bool = False
 
 
 @dataclass(frozen=True)
@@ -224,19 +234,20 @@ def _server(problem: Problem, effort: Effort, trials: Sequence[Trial]) -> Step:
     probes = [trial for trial in trials if trial.settings.get("max_query_count") == PROBE_QUERIES]
     search = [trial for trial in trials if trial not in probes]
     latency = problem.hint.latency_ns or (probes[0].measured.p50_ns if probes else None)
-    if latency is None:
-        if probes:
-            return Decision(None, "the first trial reported no latency")
+    if not probes and (latency is None or not problem.keys.get("target_latency")):
         return Next(_probe(problem))
-    limit = server_limit(problem, effort, latency)
-    if limit is not None and latency * MS > limit:
+    if latency is None:
+        return Decision(None, "the first trial reported no latency")
+    builtin = probes[0].measured.limit_ns if probes else None
+    limit = server_limit(problem, effort, latency, builtin)
+    if limit.ms is not None and latency * MS > limit.ms:
         return Decision(
             None,
-            f"one query takes {latency * MS:.4g} ms, the latency limit is {limit:.4g} ms:"
+            f"one query takes {latency * MS:.4g} ms, the latency limit is {limit.ms:.4g} ms:"
             " no rate can meet it",
         )
-    passing = [trial for trial in search if passes(trial, limit)]
-    failing = [trial for trial in search if not passes(trial, limit)]
+    passing = [trial for trial in search if passes(trial, limit.ms)]
+    failing = [trial for trial in search if not passes(trial, limit.ms)]
     low = max((rate_of(trial) for trial in passing), default=0.0)
     high = min((rate_of(trial) for trial in failing if rate_of(trial) > low), default=math.inf)
     first = (problem.hint.samples_per_s or 1e9 / latency) * 0.5
@@ -260,23 +271,25 @@ def _probe(problem: Problem) -> dict[str, Any]:
     )
 
 
-def server_limit(problem: Problem, effort: Effort, latency_ns: float) -> float | None:
-    """The latency limit in ms; None where LoadGen judges first and later tokens instead.
+def server_limit(
+    problem: Problem, effort: Effort, latency_ns: float, builtin_ns: float | None
+) -> Limit:
+    """The plan's latency limit, or LoadGen's own for the models it knows (``builtin_ns``).
 
     A model without a limit gets ten times its latency, but at least a floor that the scheduling
     of a shared machine leaves in peace.
     """
     planned = problem.keys.get("target_latency")
     if planned:
-        return float(planned)
-    if any(problem.keys.get(key) for key in TOKEN_KEYS):
-        return None
-    return max(effort.server_floor_ms, round(10 * latency_ns * MS, 3))
+        return Limit(float(planned))
+    if any(problem.keys.get(key) for key in TOKEN_KEYS) or builtin_ns == 0:
+        return Limit(None)
+    if builtin_ns is not None and builtin_ns != UNKNOWN_MODEL_LIMIT_NS:
+        return Limit(builtin_ns * MS)
+    return Limit(max(effort.server_floor_ms, round(10 * latency_ns * MS, 3)), chosen=True)
 
 
-def _server_trial(
-    problem: Problem, effort: Effort, rate: float, limit: float | None
-) -> dict[str, Any]:
+def _server_trial(problem: Problem, effort: Effort, rate: float, limit: Limit) -> dict[str, Any]:
     """A trial of a fixed length; slow models get five queries at least and no more than needed."""
     rate = float(f"{rate:.6g}")
     least = max(5, min(100, int(rate * 5)))
@@ -286,8 +299,8 @@ def _server_trial(
         "max_query_count": max(least, math.ceil(1.5 * rate * effort.server_ms / 1000)) + 9,
         "target_qps": rate,
     }
-    if limit is not None:
-        own["target_latency"] = limit
+    if limit.chosen:
+        own["target_latency"] = limit.ms
     return _settings(problem, **own)
 
 
@@ -320,10 +333,10 @@ def _between(low: float, high: float) -> float:
 
 
 def _server_decision(
-    problem: Problem, effort: Effort, search: Sequence[Trial], limit: float | None
+    problem: Problem, effort: Effort, search: Sequence[Trial], limit: Limit
 ) -> Decision:
-    passing = [trial for trial in search if passes(trial, limit)]
-    bound = "the token latency limits" if limit is None else f"the limit of {limit:.4g} ms"
+    passing = [trial for trial in search if passes(trial, limit.ms)]
+    bound = "the token latency limits" if limit.ms is None else f"the limit of {limit.ms:.4g} ms"
     if not passing:
         lowest = min(search, key=rate_of)
         figure = (lowest.measured.p99_ns or 0) * MS
@@ -335,8 +348,9 @@ def _server_decision(
             f"{said} {figure:.4g} ms; a quarter of that rate, on the chance that the host was busy",
         )
     best = max(passing, key=rate_of)
-    if limit is not None and effort.server_close >= 2 and not problem.keys.get("target_latency"):
-        limit = max(limit, round(3 * (best.measured.max_ns or 0) * MS, 3))
+    if limit.ms is not None and limit.chosen and effort.server_close >= 2:
+        worst = round(3 * (best.measured.max_ns or 0) * MS, 3)
+        limit = Limit(max(limit.ms, worst), chosen=True)
     factor = effort.server_factor
     if effort.server_close >= 2 and factor * rate_of(best) >= 2 * AMPLE_QPS:
         factor /= 2
@@ -347,12 +361,12 @@ def _server_decision(
     )
 
 
-def _server_target(problem: Problem, rate: float, limit: float | None) -> dict[str, Any]:
+def _server_target(problem: Problem, rate: float, limit: Limit) -> dict[str, Any]:
     """The target, with the query count that early stopping needs where the time allows it."""
     rate = float(f"{rate:.6g}")
     target: dict[str, Any] = {"target_qps": rate}
-    if limit is not None and not problem.keys.get("target_latency"):
-        target["server_latency_ms"] = limit
+    if limit.chosen:
+        target["server_latency_ms"] = limit.ms
     planned_s = problem.keys.get("min_duration", 600000) / 1000
     for count, patience_s in ((SERVER_QUERIES, 20), (SERVER_QUERIES_LEAST, 120)):
         if rate * planned_s < count <= rate * max(patience_s, planned_s):
@@ -399,6 +413,7 @@ def _measured(found: Mapping[str, Any]) -> Measured:
         max_ns=found.get(f"result_max{middle}_latency_ns"),
         min_duration_met=bool(found.get("result_min_duration_met")),
         constraints_met=found.get("result_perf_constraints_met"),
+        limit_ns=found.get("effective_target_latency_ns"),
     )
 
 

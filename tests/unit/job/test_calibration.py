@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -160,16 +160,32 @@ def test_server_trials_are_bounded_for_slow_models() -> None:
 
 
 def test_token_models_are_judged_by_loadgen() -> None:
-    problem = cal.Problem("Interactive", "test", {"use_token_latencies": 1}, cal.Hint(1e8, 20.0))
-    step = cal.next_step(problem, [])
-    assert isinstance(step, cal.Next)
-    assert "target_latency" not in step.settings
-    measured = Machine(0.1).measure("Server", step.settings)
-    trial = cal.Trial(step.settings, cal.Measured(**{**measured.__dict__, "constraints_met": True}))
-    decision = cal.next_step(problem, [trial])
+    keys = {"use_token_latencies": 1}
+    problem = cal.Problem("Interactive", "test", keys, cal.Hint(1e8, 20.0))
+    trials: list[cal.Trial] = []
+    for _look in ("one at a time", "under load"):
+        step = cal.next_step(problem, trials)
+        assert isinstance(step, cal.Next)
+        assert "target_latency" not in step.settings
+        measured = Machine(0.1).measure("Server", step.settings)
+        trials.append(cal.Trial(step.settings, replace(measured, constraints_met=True)))
+    decision = cal.next_step(problem, trials)
     assert isinstance(decision, cal.Decision)
     assert decision.target is not None
     assert decision.target["target_qps"] == 5.0
+
+
+def test_a_limit_that_loadgen_knows_is_kept() -> None:
+    problem = cal.Problem("Server", "official", {}, cal.Hint(1e6, 4000.0))
+    probe = cal.next_step(problem, [])
+    assert isinstance(probe, cal.Next)
+    assert "target_latency" not in probe.settings
+    measured = Machine(1e-3).measure("Server", probe.settings)
+    for builtin, chosen in ((15e6, None), (10e6, 10.0), (0, None)):
+        first = cal.Trial(probe.settings, replace(measured, limit_ns=builtin))
+        step = cal.next_step(problem, [first])
+        assert isinstance(step, cal.Next)
+        assert step.settings.get("target_latency") == chosen
 
 
 def test_planned_lengths_never_reach_a_trial() -> None:
