@@ -26,11 +26,16 @@ class ActionModule(ActionBase):
     _supports_check_mode = True
     _supports_async = False
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+    def run(
+        self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
         """Conclude for all hosts of the session at once."""
         super().run(tmp, task_vars)
         _options, given = self.validate_argument_spec(
-            argument_spec={"session": {"type": "str", "required": True}, "plan_only": {"type": "bool", "default": False}}
+            argument_spec={
+                "session": {"type": "str", "required": True},
+                "plan_only": {"type": "bool", "default": False},
+            }
         )
         session = Session(given["session"])
         try:
@@ -51,7 +56,11 @@ class ActionModule(ActionBase):
         summary = {"cells": [outcomes.brief(o) for o in found], "results": str(results.root)}
         return {
             "changed": changed,
-            "ansible_stats": {"data": {"benchfleet": summary}, "per_host": False, "aggregate": True},
+            "ansible_stats": {
+                "data": {"benchfleet": summary},
+                "per_host": False,
+                "aggregate": True,
+            },
             **summary,
         }
 

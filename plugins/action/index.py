@@ -23,17 +23,25 @@ class ActionModule(ActionBase):
     _supports_check_mode = True
     _supports_async = False
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+    def run(
+        self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
         """Rebuild the index, or say why not."""
         super().run(tmp, task_vars)
         _options, given = self.validate_argument_spec(
-            argument_spec={"results": {"type": "str", "required": True}, "catalog_path": {"type": "str", "default": ""}}
+            argument_spec={
+                "results": {"type": "str", "required": True},
+                "catalog_path": {"type": "str", "default": ""},
+            }
         )
         results = Results(given["results"])
         if self._task.check_mode:
             return {"changed": True, "runs": sum(1 for _run in results.stored())}
         try:
             catalog = Catalog(given["catalog_path"])
-            return {"changed": True, "runs": results.rebuild(lambda cell: planner.rules_of(cell, catalog))}
+            return {
+                "changed": True,
+                "runs": results.rebuild(lambda cell: planner.rules_of(cell, catalog)),
+            }
         except BenchfleetError as e:
             raise AnsibleActionFail(str(e)) from None

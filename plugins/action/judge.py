@@ -20,16 +20,30 @@ class ActionModule(ActionBase):
     _supports_check_mode = True
     _supports_async = False
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+    def run(
+        self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
         """Judge the current host by what conclude wrote."""
         super().run(tmp, task_vars)
-        _options, given = self.validate_argument_spec(argument_spec={"session": {"type": "str", "required": True}})
+        _options, given = self.validate_argument_spec(
+            argument_spec={"session": {"type": "str", "required": True}}
+        )
         session = Session(given["session"])
         host = str((task_vars or {}).get("inventory_hostname"))
         found = session.read(host, "outcomes")
         if found is None:
             planned = session.cells(host)
-            return {"changed": False, "failed": bool(planned), "msg": "no outcome was written" if planned else "no SUT"}
+            return {
+                "changed": False,
+                "failed": bool(planned),
+                "msg": "no outcome was written" if planned else "no SUT",
+            }
         bad = [o for o in found if o["outcome"] not in GOOD]
-        words = "; ".join(f"{o['id']}: {o['outcome']}" for o in bad[:3]) + (" …" if len(bad) > 3 else "")
-        return {"changed": False, "failed": bool(bad), "msg": words or f"{len(found)} cells are valid"}
+        words = "; ".join(f"{o['id']}: {o['outcome']}" for o in bad[:3]) + (
+            " …" if len(bad) > 3 else ""
+        )
+        return {
+            "changed": False,
+            "failed": bool(bad),
+            "msg": words or f"{len(found)} cells are valid",
+        }

@@ -24,7 +24,12 @@ from ..plugin_utils.errors import BenchfleetError
 from ..plugin_utils.results import Results
 from ..plugin_utils.session import Session
 
-_SUT_VARIABLES = ("benchfleet_suts", "benchfleet_system_type", "benchfleet_device", "benchfleet_profile")
+_SUT_VARIABLES = (
+    "benchfleet_suts",
+    "benchfleet_system_type",
+    "benchfleet_device",
+    "benchfleet_profile",
+)
 
 
 class ActionModule(ActionBase):
@@ -34,7 +39,9 @@ class ActionModule(ActionBase):
     _supports_check_mode = True
     _supports_async = False
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+    def run(
+        self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
         """Plan, or fail the whole play with one message before anything was touched."""
         super().run(tmp, task_vars)
         _options, given = self.validate_argument_spec(
@@ -60,17 +67,26 @@ class ActionModule(ActionBase):
         results.check_writable()
         hosts = {h: self._sut_variables(h, variables) for h in _sut_hosts(variables)}
         if not hosts:
-            raise BenchfleetError("no host of this play is in the group 'suts'; see inventories/lab.example.ini.")
+            raise BenchfleetError(
+                "no host of this play is in the group 'suts'; see inventories/lab.example.ini."
+            )
         cells = planner.plan(asked, hosts, catalog, given["calibrate"])
         if not cells:
-            raise BenchfleetError("nothing to run: the round requires no benchmark of the catalog for these SUTs.")
+            raise BenchfleetError(
+                "nothing to run: the round requires no benchmark of the catalog for these SUTs."
+            )
         common = _common(asked, cells, catalog, results, variables)
         by_host: dict[str, list[dict[str, Any]]] = {}
         for cell in cells:
             by_host.setdefault(cell["host"], []).append(cell)
         common["hosts"] = list(by_host)
         session = Session.create(C.DEFAULT_LOCAL_TMP, common, by_host)
-        return {"changed": False, "session": str(session.folder), "cells": len(cells), "hosts": list(by_host)}
+        return {
+            "changed": False,
+            "session": str(session.folder),
+            "cells": len(cells),
+            "hosts": list(by_host),
+        }
 
     @staticmethod
     def _sut_variables(host: str, variables: Mapping[str, Any]) -> dict[str, Any]:
@@ -129,12 +145,16 @@ def _catalog_file(what: Mapping[str, Any], local: dict[str, str]) -> str:
     actual = next((d for d, p in local.items() if p == str(path)), None)
     actual = actual or hashlib.sha256(path.read_bytes()).hexdigest()
     if what["sha256"] not in (None, actual):
-        raise BenchfleetError(f"{path} is damaged: its sha256 is {actual}, the catalog says {what['sha256']}.")
+        raise BenchfleetError(
+            f"{path} is damaged: its sha256 is {actual}, the catalog says {what['sha256']}."
+        )
     local[actual] = str(path)
     return actual
 
 
-def _user_file(what: Mapping[str, Any], paths: dict[str, str], variables: Mapping[str, Any]) -> None:
+def _user_file(
+    what: Mapping[str, Any], paths: dict[str, str], variables: Mapping[str, Any]
+) -> None:
     """Note the digest of a user's file that lies on this controller; it may be pushed to SUTs that lack it."""
     path = os.path.expanduser(what["where"])
     if path in paths or not os.path.isfile(path):
@@ -144,5 +164,7 @@ def _user_file(what: Mapping[str, Any], paths: dict[str, str], variables: Mappin
     except HostError as e:
         raise BenchfleetError(str(e)) from None
     if what["sha256"] not in (None, actual):
-        raise BenchfleetError(f"{path}: its sha256 is {actual}, model_sha256 says {what['sha256']}.")
+        raise BenchfleetError(
+            f"{path}: its sha256 is {actual}, model_sha256 says {what['sha256']}."
+        )
     paths[path] = actual

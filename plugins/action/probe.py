@@ -22,20 +22,29 @@ class ActionModule(Stage):
     NAME = "probe"
     OPTIONS = {"home": "~/.benchfleet"}
 
-    def stage(self, session: Session, host: str, options: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
+    def stage(
+        self, session: Session, host: str, options: dict[str, Any], variables: dict[str, Any]
+    ) -> dict[str, Any]:
         """Return the probe, the work items and `todo` (whether any needs the host)."""
         cells = session.cells(host)
         if not cells:
             return {"todo": False, "work": []}
         common = session.common()
-        asked = {w["where"] for c in cells for w in (c["model"], c["dataset"]) if w and w["origin"] == "path"}
+        asked = {
+            w["where"]
+            for c in cells
+            for w in (c["model"], c["dataset"])
+            if w and w["origin"] == "path"
+        }
         code, out, err = self.command(probe_script.command(options["home"], sorted(asked)))
         try:
             probe = probe_script.parse(out)
         except BenchfleetError as e:
             tail = f" ({err.strip()[-200:]})" if code and err.strip() else ""
             raise BenchfleetError(f"{e}{tail}") from None
-        items = work.decide(cells, common, probe, Results(common["results"]), lambda job: self._alive(job, probe))
+        items = work.decide(
+            cells, common, probe, Results(common["results"]), lambda job: self._alive(job, probe)
+        )
         todo = any(i["action"] in ("run", "attach", "collect") for i in items)
         return {"todo": todo, "probe": asdict(probe), "work": items}
 

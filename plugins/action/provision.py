@@ -21,9 +21,16 @@ class ActionModule(Stage):
     """Make a host ready for the cells that must run on it."""
 
     NAME = "provision"
-    OPTIONS = {"python": "auto", "environment": {}, "store": "~/.cache/benchfleet", "hf_endpoint": "https://huggingface.co"}
+    OPTIONS = {
+        "python": "auto",
+        "environment": {},
+        "store": "~/.cache/benchfleet",
+        "hf_endpoint": "https://huggingface.co",
+    }
 
-    def stage(self, session: Session, host: str, options: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
+    def stage(
+        self, session: Session, host: str, options: dict[str, Any], variables: dict[str, Any]
+    ) -> dict[str, Any]:
         """Return what was done; `missing_packages` asks for packages of the operating system first."""
         found = session.read(host, "probe")
         items = [i for i in found["work"] if i["action"] == "run"]
@@ -36,7 +43,9 @@ class ActionModule(Stage):
         local |= {d: p for d, p in downloaded.values()}
         home = found["probe"]["home"]
         arguments = self._arguments(items, common, found["probe"], options)
-        arguments["artifacts"] = sorted({*arguments["artifacts"], *(d for d, _path in downloaded.values())})
+        arguments["artifacts"] = sorted(
+            {*arguments["artifacts"], *(d for d, _path in downloaded.values())}
+        )
         first = self._module(dict(arguments, parts={}), variables)
         missing = first.get("missing_artifacts", [])
         if missing and not self._task.check_mode and "fault" not in first:
@@ -48,10 +57,19 @@ class ActionModule(Stage):
         first["downloaded"] = {identity: d for identity, (d, _path) in downloaded.items()}
         return first
 
-    def _arguments(self, items: list[dict[str, Any]], common: dict[str, Any], probe: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
+    def _arguments(
+        self,
+        items: list[dict[str, Any]],
+        common: dict[str, Any],
+        probe: dict[str, Any],
+        options: dict[str, Any],
+    ) -> dict[str, Any]:
         home = probe["home"]
         payloads = {i["cell"]["payload"]: common["payloads"][i["cell"]["payload"]] for i in items}
-        folders = {f["name"]: f["files"] for f in [common["job"], *(p["folder"] for p in payloads.values())]}
+        folders = {
+            f["name"]: f["files"]
+            for f in [common["job"], *(p["folder"] for p in payloads.values())]
+        }
         places = [p for i in items for p in (i["model"], i["dataset"]) if p]
         return {
             "session": options["session"],
@@ -59,13 +77,17 @@ class ActionModule(Stage):
             "host_dir": probe["host_dir"],
             "python": options["python"],
             "environment": options["environment"],
-            "folders": [{"path": f"{home}/src/{n}", "files": files} for n, files in folders.items()],
+            "folders": [
+                {"path": f"{home}/src/{n}", "files": files} for n, files in folders.items()
+            ],
             "artifacts": sorted({p["sha256"] for p in places if p["sha256"]}),
             "paths": sorted({p["path"] for p in places if p["path"] and not p["sha256"]}),
             "envs": list({p["env"]["name"]: p["env"] for p in payloads.values()}.values()),
         }
 
-    def _download(self, items: list[dict[str, Any]], options: dict[str, Any]) -> dict[str, tuple[str, str]]:
+    def _download(
+        self, items: list[dict[str, Any]], options: dict[str, Any]
+    ) -> dict[str, tuple[str, str]]:
         """Bring the models that come from elsewhere to this controller; return identity -> (sha256, path)."""
         found = {}
         for item in items:
@@ -86,6 +108,7 @@ class ActionModule(Stage):
         return dict(zip(parts, arrived, strict=True))
 
     def _module(self, arguments: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
-        result = self._execute_module(module_name=MODULE, module_args=arguments, task_vars=variables)
+        result = self._execute_module(
+            module_name=MODULE, module_args=arguments, task_vars=variables
+        )
         return module_result(result)
-

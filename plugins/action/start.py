@@ -28,7 +28,9 @@ class ActionModule(Stage):
     NAME = "start"
     OPTIONS = {"wait_limit": 86400, "min_free_mb": 500}
 
-    def stage(self, session: Session, host: str, options: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
+    def stage(
+        self, session: Session, host: str, options: dict[str, Any], variables: dict[str, Any]
+    ) -> dict[str, Any]:
         """Return the job's id, the jobs already under way that do some of the cells, and who is in the way."""
         found = session.read(host, "probe")
         items = [i for i in found["work"] if i["action"] == "run"]
@@ -37,7 +39,11 @@ class ActionModule(Stage):
         ready = session.read(host, "provision") or {}
         for problem in ("fault", "missing_packages"):
             if ready.get(problem):
-                return {"changed": False, "attached": [], "fault": _unready(problem, ready[problem])}
+                return {
+                    "changed": False,
+                    "attached": [],
+                    "fault": _unready(problem, ready[problem]),
+                }
         common = session.common()
         job = _job(items, common, found["probe"], ready, options)
         arguments = {
@@ -46,7 +52,9 @@ class ActionModule(Stage):
             "source": f"{found['probe']['home']}/src/{common['job']['name']}",
             "debug": common["debug"],
         }
-        result = module_result(self._execute_module(module_name=MODULE, module_args=arguments, task_vars=variables))
+        result = module_result(
+            self._execute_module(module_name=MODULE, module_args=arguments, task_vars=variables)
+        )
         if common["debug"] and "debug_dir" in result:
             result["msg"] = _debug_hint(result["debug_dir"], variables)
             self.say(host, result["msg"])
@@ -63,11 +71,17 @@ def _unready(problem: str, what: Any) -> str:
 
 
 def _job(
-    items: list[dict[str, Any]], common: dict[str, Any], probe: dict[str, Any], ready: dict[str, Any], options: dict[str, Any]
+    items: list[dict[str, Any]],
+    common: dict[str, Any],
+    probe: dict[str, Any],
+    ready: dict[str, Any],
+    options: dict[str, Any],
 ) -> dict[str, Any]:
     job_id = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(4)}"
     catalog = Catalog(common["catalog_path"])
-    cells = [_spec(i, common, probe, ready, catalog, int(options["min_free_mb"]) << 20) for i in items]
+    cells = [
+        _spec(i, common, probe, ready, catalog, int(options["min_free_mb"]) << 20) for i in items
+    ]
     return {
         "format": 1,
         "job_id": job_id,
@@ -95,7 +109,10 @@ def _spec(
     payload = common["payloads"][cell["payload"]]
     implementation = catalog.get("implementations", cell["implementation"])
     home = probe["home"]
-    where = {"env": f"{home}/envs/{payload['env']['name']}", "src": f"{home}/src/{payload['folder']['name']}"}
+    where = {
+        "env": f"{home}/envs/{payload['env']['name']}",
+        "src": f"{home}/src/{payload['folder']['name']}",
+    }
     paths = {n: _path(item[n], probe, ready) for n in ("model", "dataset")}
     recorded = {k: v for k, v in cell.items() if k not in _NOT_RECORDED}
     digests = dict(item["digests"])
@@ -110,7 +127,11 @@ def _spec(
         "env": _environment(implementation, cell),
         "files": {"config.json": _config(cell, paths)},
         "digests": digests,
-        "settings": {"loadgen_model": cell["loadgen_model"], "scenario": cell["scenario"], "keys": cell["keys"]},
+        "settings": {
+            "loadgen_model": cell["loadgen_model"],
+            "scenario": cell["scenario"],
+            "keys": cell["keys"],
+        },
         "target": item.get("target") or cell["target"],
         "calibration": item.get("calibration"),
         "expected_s": cell["expected_s"],
@@ -172,7 +193,13 @@ def _debug_hint(folder: str, variables: dict[str, Any]) -> str:
     inner = f"exec bash --rcfile {shlex.quote(folder + '/shellrc')} -i"
     if variables.get("ansible_connection") == "local":
         return f"nothing was run. To try it by hand: bash --rcfile {shlex.quote(folder + '/shellrc')} -i"
-    argv = ["ssh", "-t", *(["-p", str(port)] if port else []), f"{user}@{host}" if user else str(host), inner]
+    argv = [
+        "ssh",
+        "-t",
+        *(["-p", str(port)] if port else []),
+        f"{user}@{host}" if user else str(host),
+        inner,
+    ]
     if not host:
         raise BenchfleetError("the host has no address to connect to.")
     return f"nothing was run. To try it by hand: {shlex.join(argv)}"

@@ -40,11 +40,15 @@ class ActionModule(Stage):
     NAME = "watch"
     OPTIONS = {"patience": 3600}
 
-    def stage(self, session: Session, host: str, options: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
+    def stage(
+        self, session: Session, host: str, options: dict[str, Any], variables: dict[str, Any]
+    ) -> dict[str, Any]:
         """Return the finished runs (digest -> run_id) of every job that does some of the host's cells."""
         found = session.read(host, "probe")
         started = session.read(host, "start") or {}
-        jobs = [i["job"] for i in found["work"] if i["action"] == "attach"] + started.get("attached", [])
+        jobs = [i["job"] for i in found["work"] if i["action"] == "attach"] + started.get(
+            "attached", []
+        )
         if started.get("job_id"):
             jobs.append(started["job_id"])
         runs: dict[str, str] = {}
@@ -58,7 +62,9 @@ class ActionModule(Stage):
                 trouble.append(str(status.get("last_trouble") or "the job failed"))
         return {"changed": False, "runs": runs, "trouble": trouble}
 
-    def _follow(self, host: str, probe: dict[str, Any], job: str, patience: float) -> dict[str, Any]:
+    def _follow(
+        self, host: str, probe: dict[str, Any], job: str, patience: float
+    ) -> dict[str, Any]:
         """Look at one job until it ends or its process is gone; return its last status."""
         folder = f"{probe['host_dir']}/jobs/{job}"
         parent, silent_since, shown, said = os.getppid(), None, "", 0.0
@@ -93,7 +99,7 @@ class ActionModule(Stage):
         script = (
             f"cd {quoted} && echo; echo {MARK}; cat status.json; echo; echo {MARK};"
             f" od -An -v -td8 -N 32 progress 2>/dev/null; echo {MARK}; "
-            f" read -r s < /proc/$(sed -n 's/.*\"pid\": *\\([0-9]*\\).*/\\1/p' status.json | head -n 1)/stat && echo \"$s\"; echo {MARK}"
+            f' read -r s < /proc/$(sed -n \'s/.*"pid": *\\([0-9]*\\).*/\\1/p\' status.json | head -n 1)/stat && echo "$s"; echo {MARK}'
         )
         _code, out, err = self.command(shlex.join(["/bin/sh", "-c", script]))
         parts = out.split(MARK)
@@ -116,14 +122,25 @@ class ActionModule(Stage):
                 os._exit(1)
             time.sleep(min(left, 0.5))
 
-    def _bury(self, session: Session, probe: dict[str, Any], variables: dict[str, Any], job: str) -> dict[str, Any]:
+    def _bury(
+        self, session: Session, probe: dict[str, Any], variables: dict[str, Any], job: str
+    ) -> dict[str, Any]:
         """Record the unfinished run of a job whose process is gone as lost."""
-        arguments = {"session": str(session.folder), "job": {"host_dir": probe["host_dir"], "job_id": job}, "recover": True}
+        arguments = {
+            "session": str(session.folder),
+            "job": {"host_dir": probe["host_dir"], "job_id": job},
+            "recover": True,
+        }
         result = module_result(
-            self._execute_module(module_name="benchfleet.mlperf.start", module_args=arguments, task_vars=variables)
+            self._execute_module(
+                module_name="benchfleet.mlperf.start", module_args=arguments, task_vars=variables
+            )
         )
         for lost in result["recovered"]:
-            self.say(probe["host_dir"].rpartition("/")[2], f"job {lost['job_id']} is lost: {lost['reason']}")
+            self.say(
+                probe["host_dir"].rpartition("/")[2],
+                f"job {lost['job_id']} is lost: {lost['reason']}",
+            )
         return self._look(f"{probe['host_dir']}/jobs/{job}").status
 
 
@@ -133,7 +150,9 @@ def _line(look: Look) -> str:
     if status.get("state") == "waiting":
         holder = status.get("waiting_for") or {}
         until = f" until about {holder['until']}" if holder.get("until") else ""
-        return f"waits: {holder.get('user', 'someone')} measures {holder.get('what', 'here')}{until}"
+        return (
+            f"waits: {holder.get('user', 'someone')} measures {holder.get('what', 'here')}{until}"
+        )
     current = status.get("current") or {}
     words = [f"cell {status.get('k', 0)} of {status.get('n', 0)}"]
     if current:

@@ -82,7 +82,9 @@ def publish_artifact(home: str, sha256: str, part: str) -> None:
     actual = sha256_of(part)
     if actual != sha256:
         os.unlink(part)
-        raise HostError(f"a transferred artifact is damaged: sha256 {actual}, expected {sha256}; run the command again.")
+        raise HostError(
+            f"a transferred artifact is damaged: sha256 {actual}, expected {sha256}; run the command again."
+        )
     target = artifact_path(home, sha256)
     os.makedirs(os.path.dirname(target), exist_ok=True)
     os.chmod(part, 0o444)

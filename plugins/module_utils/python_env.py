@@ -75,7 +75,11 @@ def missing_packages(spec: Spec) -> list[str]:
 
 def interpreters(wanted: str) -> list[Interpreter]:
     """Return the supported interpreters, best first: the named one, or the newest with venv and pip."""
-    names = [wanted] if wanted != "auto" else [f"python3.{m}" for m in range(NEWEST[1], OLDEST[1] - 1, -1)] + ["python3"]
+    names = (
+        [wanted]
+        if wanted != "auto"
+        else [f"python3.{m}" for m in range(NEWEST[1], OLDEST[1] - 1, -1)] + ["python3"]
+    )
     found = []
     for name in names:
         path = shutil.which(os.path.expanduser(name))
@@ -84,7 +88,9 @@ def interpreters(wanted: str) -> list[Interpreter]:
             major, minor, where, venv, ensurepip, pip = out.split()
             version = (int(major), int(minor))
             if OLDEST <= version <= NEWEST or wanted != "auto":
-                found.append(Interpreter(version, where, venv == "True", ensurepip == "True", pip == "True"))
+                found.append(
+                    Interpreter(version, where, venv == "True", ensurepip == "True", pip == "True")
+                )
     return sorted(found, key=lambda i: not (i.venv and (i.ensurepip or i.pip)))
 
 
@@ -107,7 +113,9 @@ def build(home: str, spec: Spec) -> bool:
 def _build(home: str, spec: Spec) -> None:
     candidates = interpreters(spec.python)
     if not candidates:
-        raise HostError(f"no Python {OLDEST[0]}.{OLDEST[1]} to {NEWEST[0]}.{NEWEST[1]} here; set benchfleet_python.")
+        raise HostError(
+            f"no Python {OLDEST[0]}.{OLDEST[1]} to {NEWEST[0]}.{NEWEST[1]} here; set benchfleet_python."
+        )
     python = candidates[0]
     final = os.path.join(home, "envs", spec.name)
     shutil.rmtree(final, ignore_errors=True)
@@ -115,9 +123,17 @@ def _build(home: str, spec: Spec) -> None:
     log = os.path.join(home, "logs", f"env-{spec.name}.log")
     with open(log, "w", encoding="utf-8"):
         pass
-    _run([python.path, "-m", "venv"] + ([] if python.ensurepip else ["--without-pip"]) + [final], log, {})
+    _run(
+        [python.path, "-m", "venv"] + ([] if python.ensurepip else ["--without-pip"]) + [final],
+        log,
+        {},
+    )
     inner = os.path.join(final, "bin", "python")
-    pip = [inner, "-I", "-m", "pip"] if python.ensurepip else [python.path, "-I", "-m", "pip", "--python", inner]
+    pip = (
+        [inner, "-I", "-m", "pip"]
+        if python.ensurepip
+        else [python.path, "-I", "-m", "pip", "--python", inner]
+    )
     locks = os.path.join(final, "requirements")
     os.makedirs(locks)
     for name, text in spec.requirements.items():
@@ -125,7 +141,9 @@ def _build(home: str, spec: Spec) -> None:
             f.write(text)
     install = pip + ["install", "--no-input", "--disable-pip-version-check", "--no-compile"]
     environment = dict(spec.environment, PIP_NO_WARN_SCRIPT_LOCATION="1")
-    locked_files = [n for n in spec.requirements if n != spec.loadgen or not _must_build(spec, [python])]
+    locked_files = [
+        n for n in spec.requirements if n != spec.loadgen or not _must_build(spec, [python])
+    ]
     arguments = [a for n in locked_files for a in ("-r", os.path.join(locks, n))]
     _run(install + ["--require-hashes", "--only-binary", ":all:"] + arguments, log, environment)
     if spec.loadgen not in locked_files:
@@ -136,14 +154,28 @@ def _build(home: str, spec: Spec) -> None:
         json.dump(record, f)
 
 
-def _loadgen_wheel(home: str, spec: Spec, python: Interpreter, pip: list[str], lock: str, log: str) -> str:
+def _loadgen_wheel(
+    home: str, spec: Spec, python: Interpreter, pip: list[str], lock: str, log: str
+) -> str:
     """Build LoadGen once from its locked source package and keep the wheel; return its path."""
-    tag = "%s-cp%d%d-%s" % ((os.path.splitext(spec.loadgen)[0],) + python.version + (platform.machine(),))
+    tag = "%s-cp%d%d-%s" % (
+        (os.path.splitext(spec.loadgen)[0],) + python.version + (platform.machine(),)
+    )
     folder = os.path.join(home, "wheels", tag)
     if not os.path.isdir(folder):
         staging = folder + ".partial"
         shutil.rmtree(staging, ignore_errors=True)
-        argv = pip + ["wheel", "--require-hashes", "--no-deps", "--no-binary", ":all:", "-w", staging, "-r", lock]
+        argv = pip + [
+            "wheel",
+            "--require-hashes",
+            "--no-deps",
+            "--no-binary",
+            ":all:",
+            "-w",
+            staging,
+            "-r",
+            lock,
+        ]
         _run(argv, log, spec.environment)
         os.rename(staging, folder)
     return os.path.join(folder, sorted(os.listdir(folder))[0])
@@ -168,15 +200,32 @@ def _os_names(wanted: list[str]) -> list[str]:
         like = ""
     family = next((n for n in ("debian", "suse", "rhel", "fedora") if n in like), "debian")
     names = {
-        "debian": {"python3": ["python3"], "venv": ["python3-venv"], "build": ["g++", "python3-dev"]},
-        "suse": {"python3": ["python311"], "venv": ["python311-pip"], "build": ["gcc-c++", "python311-devel"]},
-    }.get(family, {"python3": ["python3.11"], "venv": ["python3.11-pip"], "build": ["gcc-c++", "python3.11-devel"]})
+        "debian": {
+            "python3": ["python3"],
+            "venv": ["python3-venv"],
+            "build": ["g++", "python3-dev"],
+        },
+        "suse": {
+            "python3": ["python311"],
+            "venv": ["python311-pip"],
+            "build": ["gcc-c++", "python311-devel"],
+        },
+    }.get(
+        family,
+        {
+            "python3": ["python3.11"],
+            "venv": ["python3.11-pip"],
+            "build": ["gcc-c++", "python3.11-devel"],
+        },
+    )
     return [package for word in wanted for package in names[word]]
 
 
 def _output(argv: list[str]) -> str | None:
     try:
-        done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=20, check=False)
+        done = subprocess.run(
+            argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=20, check=False
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.decode("utf-8", "replace").strip() if done.returncode == 0 else None
@@ -187,13 +236,19 @@ def _run(argv: list[str], log: str, environment: dict[str, str]) -> None:
         f.write(f"$ {' '.join(argv)}\n".encode())
         f.flush()
         env: dict[str, Any] = {**os.environ, **environment}
-        done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=f, stderr=subprocess.STDOUT, env=env, check=False)
+        done = subprocess.run(
+            argv, stdin=subprocess.DEVNULL, stdout=f, stderr=subprocess.STDOUT, env=env, check=False
+        )
     if done.returncode != 0:
-        raise HostError(f"building the Python environment failed: {_telling_line(log)} The whole output: {log}")
+        raise HostError(
+            f"building the Python environment failed: {_telling_line(log)} The whole output: {log}"
+        )
 
 
 def _telling_line(log: str) -> str:
     with open(log, encoding="utf-8", errors="replace") as f:
         lines = [line.strip() for line in f.readlines()[-400:] if line.strip()]
-    errors = [line for line in lines if line.lower().startswith(("error", "fatal")) or "Error:" in line]
+    errors = [
+        line for line in lines if line.lower().startswith(("error", "fatal")) or "Error:" in line
+    ]
     return (errors or lines or ["no output."])[-1][:300]

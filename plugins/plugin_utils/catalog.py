@@ -51,7 +51,9 @@ class Catalog:
                     self._cache[path] = load(path, kind.removesuffix("s"))
                 return self._cache[path]
         word = kind.removesuffix("s")
-        raise BenchfleetError(f"{word} '{name}' is not in the catalog.{nearest(name, self.names(kind))}")
+        raise BenchfleetError(
+            f"{word} '{name}' is not in the catalog.{nearest(name, self.names(kind))}"
+        )
 
     def data(self, relative: str) -> Path:
         """Return the path of a data file that a catalog file names (overlay first).
@@ -61,12 +63,16 @@ class Catalog:
         for folder in self.folders:
             if (folder / relative).is_file():
                 return folder / relative
-        raise BenchfleetError(f"catalog data file {relative} is missing; looked in {', '.join(map(str, self.folders))}.")
+        raise BenchfleetError(
+            f"catalog data file {relative} is missing; looked in {', '.join(map(str, self.folders))}."
+        )
 
 
 @functools.cache
 def _schema(kind: str) -> dict[str, Any]:
-    schema: dict[str, Any] = json.loads((OURS / "schema" / f"{kind}.json").read_text(encoding="utf-8"))
+    schema: dict[str, Any] = json.loads(
+        (OURS / "schema" / f"{kind}.json").read_text(encoding="utf-8")
+    )
     return schema
 
 
@@ -82,7 +88,9 @@ def load(path: Path, kind: str) -> dict[str, Any]:
     except yaml.YAMLError as e:
         mark = getattr(e, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
-        raise BenchfleetError(f"{path}{line}: not valid YAML: {getattr(e, 'problem', e)}.") from None
+        raise BenchfleetError(
+            f"{path}{line}: not valid YAML: {getattr(e, 'problem', e)}."
+        ) from None
     found = problems(value, _schema(kind))
     if not found and value["name"] != path.stem:
         found = [(("name",), f"must be the file's own name '{path.stem}', is '{value['name']}'")]

@@ -19,7 +19,9 @@ _OF_CELL = (
 
 def canonical(value: Any) -> str:
     """Return the sha256 (hex) of a JSON value, independent of key order."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    return hashlib.sha256(
+        json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+    ).hexdigest()
 
 
 def run_digest(

@@ -48,10 +48,14 @@ def models(request: Request, benchmark: Mapping[str, Any], catalog: Catalog) -> 
     for name in ("model_name", "model_sha256"):
         given = len(getattr(request, name))
         if given not in (0, count):
-            raise BenchfleetError(f"{name} has {given} entries, model_path has {count}: give one for each model.")
+            raise BenchfleetError(
+                f"{name} has {given} entries, model_path has {count}: give one for each model."
+            )
     names = request.model_name or tuple(_stem(str(p)) for p in request.model_path)
     if len(set(names)) < count:
-        raise BenchfleetError(f"two models have the same name ({', '.join(names)}): set model_name for each.")
+        raise BenchfleetError(
+            f"two models have the same name ({', '.join(names)}): set model_name for each."
+        )
     digests = request.model_sha256 or (None,) * count
     return [_own(str(p), n, d) for p, n, d in zip(request.model_path, names, digests, strict=True)]
 
@@ -63,7 +67,9 @@ def _stem(path: str) -> str:
 def _own(path: str, name: str, sha256: str | None) -> Model:
     name = _NAME.sub("-", name).strip("-.") or "model"
     if sha256 is not None and not re.fullmatch(r"[0-9a-f]{64}", sha256):
-        raise BenchfleetError(f"model_sha256 of {name} is not a sha256 (64 hexadecimal digits): {sha256}.")
+        raise BenchfleetError(
+            f"model_sha256 of {name} is not a sha256 (64 hexadecimal digits): {sha256}."
+        )
     if path.startswith("hf:"):
         found = _HF.match(path)
         if not found:
@@ -75,26 +81,40 @@ def _own(path: str, name: str, sha256: str | None) -> Model:
         return Model(name, "hf", path, sha256)
     if path.startswith("https://"):
         if not sha256:
-            raise BenchfleetError(f"{path} is downloaded only with its digest: -e model_sha256=<64 hexadecimal digits>.")
+            raise BenchfleetError(
+                f"{path} is downloaded only with its digest: -e model_sha256=<64 hexadecimal digits>."
+            )
         return Model(name, "url", path, sha256)
     if "://" in path:
-        raise BenchfleetError(f"{path}: only https:// and hf: are downloaded; anything else must be a path.")
+        raise BenchfleetError(
+            f"{path}: only https:// and hf: are downloaded; anything else must be a path."
+        )
     if not path.startswith("/"):
-        raise BenchfleetError(f"model_path={path} must be absolute (it is looked for on the SUT, then here).")
+        raise BenchfleetError(
+            f"model_path={path} must be absolute (it is looked for on the SUT, then here)."
+        )
     return Model(name, "path", path, sha256)
 
 
 def _reference(benchmark: Mapping[str, Any], catalog: Catalog) -> Model:
     model = benchmark["model"]
     if model is None:
-        raise BenchfleetError(f"benchmark={benchmark['name']} needs a model of yours: -e model_path=/models/x.onnx.")
+        raise BenchfleetError(
+            f"benchmark={benchmark['name']} needs a model of yours: -e model_path=/models/x.onnx."
+        )
     artifact = model["artifact"] or {}
     if artifact.get("file"):
-        return Model(model["name"], "catalog", str(catalog.data(artifact["file"])), artifact["sha256"], True)
+        return Model(
+            model["name"], "catalog", str(catalog.data(artifact["file"])), artifact["sha256"], True
+        )
     if artifact.get("url") and artifact["sha256"]:
         return Model(model["name"], "url", artifact["url"], artifact["sha256"], True)
     return Model(
-        model["name"], "url", artifact.get("url", ""), None, True,
+        model["name"],
+        "url",
+        artifact.get("url", ""),
+        None,
+        True,
         f"no sha256 of {model['name']} is published; give yours with -e model_path=<path, or URL with model_sha256>"
         f" (upstream: {artifact.get('url', 'none')})",
     )

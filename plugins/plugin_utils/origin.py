@@ -109,7 +109,9 @@ def _published_sha256(url: str, headers: dict[str, str], where: str) -> str:
         raise BenchfleetError(f"{where} cannot be reached: {e}.") from None
     found = re.fullmatch(r'"?([0-9a-f]{64})"?', etag)
     if not found:
-        raise BenchfleetError(f"{where}: the Hub publishes no sha256 of this file; give it with -e model_sha256=….")
+        raise BenchfleetError(
+            f"{where}: the Hub publishes no sha256 of this file; give it with -e model_sha256=…."
+        )
     return found[1]
 
 
@@ -124,24 +126,32 @@ def _download(url: str, headers: dict[str, str], where: str, sha256: str, final:
     final.parent.mkdir(parents=True, exist_ok=True)
     part = final.with_suffix(".part")
     have = part.stat().st_size if part.exists() else 0
-    request = urllib.request.Request(url, headers=headers | ({"Range": f"bytes={have}-"} if have else {}))
+    request = urllib.request.Request(
+        url, headers=headers | ({"Range": f"bytes={have}-"} if have else {})
+    )
     try:
         with urllib.request.build_opener(_DropToken).open(request, timeout=_TIMEOUT_S) as answer:
             size = int(answer.headers.get("Content-Length") or 0)
             free = shutil.disk_usage(final.parent).free
             if size + _RESERVE > free:
-                raise BenchfleetError(f"{where} needs {size >> 20} MB, {final.parent} has {free >> 20} MB free.")
+                raise BenchfleetError(
+                    f"{where} needs {size >> 20} MB, {final.parent} has {free >> 20} MB free."
+                )
             with part.open("ab" if answer.status == 206 else "wb") as f:
                 shutil.copyfileobj(answer, f, 1 << 20)
     except urllib.error.HTTPError as e:
         part.unlink(missing_ok=True)
         raise BenchfleetError(_refusal(where, e)) from None
     except (OSError, ValueError) as e:
-        raise BenchfleetError(f"{where}: the download stopped ({e}); the same command goes on with it.") from None
+        raise BenchfleetError(
+            f"{where}: the download stopped ({e}); the same command goes on with it."
+        ) from None
     with part.open("rb") as f:
         actual = hashlib.file_digest(f, "sha256").hexdigest()
     if actual != sha256:
         part.unlink()
-        raise BenchfleetError(f"{where}: the download's sha256 is {actual}, expected {sha256}; it was discarded.")
+        raise BenchfleetError(
+            f"{where}: the download's sha256 is {actual}, expected {sha256}; it was discarded."
+        )
     part.chmod(0o444)
     part.rename(final)

@@ -69,7 +69,11 @@ def planned(session: Session) -> list[dict[str, Any]]:
                     "scenario": cell["scenario"],
                     "mode": cell["mode"],
                     "todo": action in ("run", "attach", "collect"),
-                    "action": "refused" if cell["refuse"] else "skipped" if cell["skip"] else action,
+                    "action": "refused"
+                    if cell["refuse"]
+                    else "skipped"
+                    if cell["skip"]
+                    else action,
                     "expected_s": _seconds(item, items),
                     "needs": needs,
                 }
@@ -80,15 +84,23 @@ def planned(session: Session) -> list[dict[str, Any]]:
 def brief(outcome: Mapping[str, Any]) -> dict[str, Any]:
     """Return an outcome without its details, small enough for hundreds of cells in one result."""
     names = "id sut benchmark scenario mode outcome metric value unit validity accuracy run submittable".split()
-    return {n: outcome.get(n) for n in names} | {"reason": (outcome["reasons"] or [{}])[0].get("what")}
+    return {n: outcome.get(n) for n in names} | {
+        "reason": (outcome["reasons"] or [{}])[0].get("what")
+    }
 
 
-def _needs(item: dict[str, Any] | None, items: Mapping[str, dict[str, Any]], probe: Mapping[str, Any]) -> str:
+def _needs(
+    item: dict[str, Any] | None, items: Mapping[str, dict[str, Any]], probe: Mapping[str, Any]
+) -> str:
     if item is None:
         return str(probe.get("fault") or "the host was not asked")
     if item["action"] == "refuse":
         return str(item["reason"])
-    words = {"done": "nothing: valid result stored", "attach": "to finish: it runs there now", "collect": "to be collected"}
+    words = {
+        "done": "nothing: valid result stored",
+        "attach": "to finish: it runs there now",
+        "collect": "to be collected",
+    }
     if item["action"] in words:
         return words[item["action"]]
     first = [i for i in items.values() if i["digest"] == item.get("calibration")]
@@ -98,7 +110,9 @@ def _needs(item: dict[str, Any] | None, items: Mapping[str, dict[str, Any]], pro
 def _seconds(item: dict[str, Any] | None, items: Mapping[str, dict[str, Any]]) -> float:
     if item is None or item["action"] != "run":
         return 0.0
-    first = [i for i in items.values() if item.get("calibration") and i["digest"] == item["calibration"]]
+    first = [
+        i for i in items.values() if item.get("calibration") and i["digest"] == item["calibration"]
+    ]
     return float(item["cell"]["expected_s"]) + sum(float(i["cell"]["expected_s"]) for i in first)
 
 
@@ -109,15 +123,31 @@ def _shown(outcome: dict[str, Any], item: dict[str, Any], cells: list[dict[str, 
 
 def _blank(cell: Mapping[str, Any]) -> dict[str, Any]:
     names = "id host sut benchmark implementation scenario mode round division duration".split()
-    empty: dict[str, Any] = {"outcome": "failed", "reasons": [], "warnings": [], "run": None, "digest": None}
-    empty |= {"metric": None, "value": None, "unit": None, "accuracy": {}, "validity": None, "submittable": False}
+    empty: dict[str, Any] = {
+        "outcome": "failed",
+        "reasons": [],
+        "warnings": [],
+        "run": None,
+        "digest": None,
+    }
+    empty |= {
+        "metric": None,
+        "value": None,
+        "unit": None,
+        "accuracy": {},
+        "validity": None,
+        "submittable": False,
+    }
     return {n: cell[n] for n in names} | empty
 
 
 def _unreached(probe: Mapping[str, Any]) -> dict[str, Any]:
     what = str(probe.get("fault") or "the host was not reached")
     outcome = "unreachable" if probe.get("unreachable") or not probe else "failed"
-    return {"outcome": outcome, "reasons": [_reason(what, "the host", "Mend the connection, run the same command again.")]}
+    return {
+        "outcome": outcome,
+        "reasons": [_reason(what, "the host", "Mend the connection, run the same command again.")],
+    }
 
 
 def _reason(what: str, where: str, do: str) -> dict[str, str]:
@@ -158,17 +188,30 @@ def _outcome(
     }
 
 
-def _missing(item: dict[str, Any], stages: Mapping[str, Mapping[str, Any]], common: Mapping[str, Any]) -> dict[str, Any]:
+def _missing(
+    item: dict[str, Any], stages: Mapping[str, Mapping[str, Any]], common: Mapping[str, Any]
+) -> dict[str, Any]:
     """Explain why a cell that was to run has no run here."""
     if common["debug"] and not stages["start"].get("fault"):
         text = str(stages["start"].get("msg") or "prepared")
         return {"outcome": "prepared", "reasons": [_reason(text, item["cell"]["id"], "")]}
     fault = stages["gather"].get("faults", {}).get(item["digest"])
     if fault:
-        return {"outcome": "failed", "reasons": [_reason(fault, "gather", "The SUT keeps the run; run the command again.")]}
+        return {
+            "outcome": "failed",
+            "reasons": [_reason(fault, "gather", "The SUT keeps the run; run the command again.")],
+        }
     for name in _STAGES[1:]:
         if stages[name].get("fault"):
             outcome = "unreachable" if stages[name].get("unreachable") else "failed"
-            return {"outcome": outcome, "reasons": [_reason(stages[name]["fault"], name, "Then run the same command again.")]}
+            return {
+                "outcome": outcome,
+                "reasons": [
+                    _reason(stages[name]["fault"], name, "Then run the same command again.")
+                ],
+            }
     trouble = "; ".join(stages["watch"].get("trouble", [])) or "the job ended without this run"
-    return {"outcome": "failed", "reasons": [_reason(trouble, "the job", "Run the same command again.")]}
+    return {
+        "outcome": "failed",
+        "reasons": [_reason(trouble, "the job", "Run the same command again.")],
+    }

@@ -33,13 +33,20 @@ def harness(catalog: Catalog, name: str, device: str, loadgen_version: str) -> d
     """
     implementation = catalog.get("implementations", name)
     root = COLLECTION / "roles" / implementation["role"] / "files"
-    files = {str(p.relative_to(root)): p.read_bytes() for p in sorted(root.rglob("*.py")) if p.is_file()}
+    files = {
+        str(p.relative_to(root)): p.read_bytes() for p in sorted(root.rglob("*.py")) if p.is_file()
+    }
     folder = _folder(name, files)
     lock = implementation["devices"][device]
     loadgen = f"loadgen-{loadgen_version}.txt"
     texts = {n: _lock(root / "requirements" / n) for n in (loadgen, lock["requirements"])}
     digest = canonical(texts)
-    env = {"name": f"{name}-{device}-{digest[:12]}", "requirements": texts, "loadgen": loadgen, "wheels": lock["wheels"]}
+    env = {
+        "name": f"{name}-{device}-{digest[:12]}",
+        "requirements": texts,
+        "loadgen": loadgen,
+        "wheels": lock["wheels"],
+    }
     return {"folder": folder, "env": env, "code": folder["digest"], "lock": digest}
 
 
@@ -48,7 +55,9 @@ def _lock(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         known = ", ".join(sorted(p.name for p in path.parent.glob("*.txt")))
-        raise BenchfleetError(f"there is no locked requirements file {path.name}; there are: {known}.") from None
+        raise BenchfleetError(
+            f"there is no locked requirements file {path.name}; there are: {known}."
+        ) from None
 
 
 def _folder(name: str, files: dict[str, bytes]) -> dict[str, Any]:

@@ -24,7 +24,10 @@ CALIBRATION_S = {"test": 6.0, "official": 220.0}
 
 
 def plan(
-    request: Request, hosts: Mapping[str, Mapping[str, Any]], catalog: Catalog, calibrate: bool = False
+    request: Request,
+    hosts: Mapping[str, Mapping[str, Any]],
+    catalog: Catalog,
+    calibrate: bool = False,
 ) -> list[Cell]:
     """Return the cells of `request` for the SUTs that `hosts` (name -> inventory variables) declare.
 
@@ -41,7 +44,14 @@ def plan(
     for sut in chosen:
         for name in benchmarks or _required_benchmarks(round_, sut, catalog):
             for implementation in implementations:
-                cells += _combination(request, round_, sut, name, catalog.get("implementations", implementation), catalog)
+                cells += _combination(
+                    request,
+                    round_,
+                    sut,
+                    name,
+                    catalog.get("implementations", implementation),
+                    catalog,
+                )
     return [calibration_of(c) for c in cells if c["mode"] == "performance"] if calibrate else cells
 
 
@@ -49,8 +59,12 @@ def rules_of(cell: Mapping[str, Any], catalog: Catalog) -> dict[str, Any]:
     """Return the rules that a stored run's cell is assessed by, from the catalog as it is now."""
     benchmark = catalog.get("benchmarks", cell["catalog_benchmark"])
     round_ = catalog.get("rounds", cell["round"])
-    known = [round_["benchmarks"][n] for n in benchmark["checker_names"] if n in round_["benchmarks"]]
-    return _judged_by(round_, benchmark, known[0] if known else {}, cell["model"]["reference"], cell["scenario"])
+    known = [
+        round_["benchmarks"][n] for n in benchmark["checker_names"] if n in round_["benchmarks"]
+    ]
+    return _judged_by(
+        round_, benchmark, known[0] if known else {}, cell["model"]["reference"], cell["scenario"]
+    )
 
 
 def calibration_of(cell: Cell) -> Cell:
@@ -75,10 +89,15 @@ def _names(asked: Sequence[str], catalog: Catalog, kind: str, for_all: list[str]
 
 
 def _check_words(request: Request) -> None:
-    for name, asked, valid in (("scenario", request.scenario, SCENARIOS), ("mode", request.mode, MODES)):
+    for name, asked, valid in (
+        ("scenario", request.scenario, SCENARIOS),
+        ("mode", request.mode, MODES),
+    ):
         for word in asked:
             if word != "all" and word not in valid:
-                raise BenchfleetError(f"{name}={word} does not exist.{nearest(word, (*valid, 'all'))}")
+                raise BenchfleetError(
+                    f"{name}={word} does not exist.{nearest(word, (*valid, 'all'))}"
+                )
 
 
 def _choose_suts(request: Request, hosts: Mapping[str, Mapping[str, Any]]) -> list[Sut]:
@@ -87,18 +106,26 @@ def _choose_suts(request: Request, hosts: Mapping[str, Mapping[str, Any]]) -> li
         for sut in declared(host, variables):
             other = suts.setdefault(sut.name, sut)
             if other != sut:
-                raise BenchfleetError(f"the SUT name '{sut.name}' is declared twice, by {other.host} and {sut.host}.")
+                raise BenchfleetError(
+                    f"the SUT name '{sut.name}' is declared twice, by {other.host} and {sut.host}."
+                )
     if request.sut == ("all",):
         return list(suts.values())
     for name in request.sut:
         if name not in suts:
-            raise BenchfleetError(f"sut={name} does not exist among the hosts of this play.{nearest(name, suts)}")
+            raise BenchfleetError(
+                f"sut={name} does not exist among the hosts of this play.{nearest(name, suts)}"
+            )
     return [suts[name] for name in request.sut]
 
 
 def _required_benchmarks(round_: Mapping[str, Any], sut: Sut, catalog: Catalog) -> list[str]:
     """Return what `benchmark=all` means: each benchmark of the catalog that the round has for this system."""
-    wanted = {n for n, b in round_["benchmarks"].items() if b["required"].get(sut.system_type) or not b["required"]}
+    wanted = {
+        n
+        for n, b in round_["benchmarks"].items()
+        if b["required"].get(sut.system_type) or not b["required"]
+    }
     return [
         name
         for name in catalog.names("benchmarks")
@@ -128,7 +155,19 @@ def _combination(
     for model in models(request, benchmark, catalog):
         for scenario in _scenarios(request, sut, benchmark, rules):
             for mode in MODES if request.mode == ("all",) else request.mode:
-                cell = _cell(request, round_, sut, benchmark, rules, implementation, model, scenario, mode, device, catalog)
+                cell = _cell(
+                    request,
+                    round_,
+                    sut,
+                    benchmark,
+                    rules,
+                    implementation,
+                    model,
+                    scenario,
+                    mode,
+                    device,
+                    catalog,
+                )
                 cell["refuse"] = refuse or model.refuse or cell["refuse"]
                 yield cell
 
@@ -145,7 +184,10 @@ def _rules(
                 refuse = f"round {round_['name']} has no {name} for {sut.system_type} systems in division {request.division}"
             return rules, refuse
     if request.division != "open" and benchmark["kind"] != "mlperf":
-        return {}, f"{benchmark['name']} is not an MLPerf benchmark: division {request.division} cannot hold it"
+        return (
+            {},
+            f"{benchmark['name']} is not an MLPerf benchmark: division {request.division} cannot hold it",
+        )
     if benchmark["kind"] == "mlperf":
         return {}, f"round {round_['name']} does not have {benchmark['name']}"
     return {}, None
@@ -239,7 +281,11 @@ def _judged_by(
     scenario: str,
 ) -> dict[str, Any]:
     """Return what a run is assessed by. A model of the user's own has no accuracy target to reach."""
-    targets = rules.get("accuracy_by_scenario", {}).get(scenario) or rules.get("accuracy") or benchmark["accuracy"]
+    targets = (
+        rules.get("accuracy_by_scenario", {}).get(scenario)
+        or rules.get("accuracy")
+        or benchmark["accuracy"]
+    )
     accuracy = [{k: t[k] for k in ("metric", "target", "upper") if k in t} for t in targets]
     if not reference:
         accuracy = [{"metric": t["metric"], "target": 0.0} for t in accuracy]
@@ -252,20 +298,34 @@ def _judged_by(
     }
 
 
-def _dataset(request: Request, benchmark: Mapping[str, Any], catalog: Catalog) -> dict[str, Any] | None:
+def _dataset(
+    request: Request, benchmark: Mapping[str, Any], catalog: Catalog
+) -> dict[str, Any] | None:
     """Return the dataset as {"name", "origin": 'catalog' | 'path', "where", "sha256"}, None for generated inputs."""
     dataset = benchmark["dataset"]
     if dataset is None:
         return None
     if request.dataset_path:
-        return {"name": dataset["name"], "origin": "path", "where": request.dataset_path, "sha256": None}
+        return {
+            "name": dataset["name"],
+            "origin": "path",
+            "where": request.dataset_path,
+            "sha256": None,
+        }
     if dataset["artifact"] is None:
         return None
     where = catalog.data(dataset["artifact"]["file"])
-    return {"name": dataset["name"], "origin": "catalog", "where": str(where), "sha256": dataset["artifact"]["sha256"]}
+    return {
+        "name": dataset["name"],
+        "origin": "catalog",
+        "where": str(where),
+        "sha256": dataset["artifact"]["sha256"],
+    }
 
 
-def _min_duration_ms(request: Request, round_: Mapping[str, Any], benchmark: Mapping[str, Any]) -> int:
+def _min_duration_ms(
+    request: Request, round_: Mapping[str, Any], benchmark: Mapping[str, Any]
+) -> int:
     official: int = round_["min_duration_ms"]
     test: int = benchmark["test"]["min_duration_ms"]
     return official if request.duration == "official" else test
@@ -304,7 +364,9 @@ def _keys(
     """
     keys: dict[str, Any] = {}
     if benchmark["kind"] != "mlperf":
-        keys["performance_sample_count_override"] = request.samples or benchmark["performance_sample_count"]
+        keys["performance_sample_count_override"] = (
+            request.samples or benchmark["performance_sample_count"]
+        )
         keys["min_duration"] = _min_duration_ms(request, round_, benchmark)
     elif request.duration == "test":
         keys["min_duration"] = _min_duration_ms(request, round_, benchmark)

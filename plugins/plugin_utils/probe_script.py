@@ -99,8 +99,12 @@ def parse(output: str) -> Probe:
         elif sep:
             values.setdefault(key, value.strip().strip('"'))
     home, host_id = values.get("home", ""), values.get("host_id", "")
-    if not re.fullmatch(r"/[^\x00-\x1f]*", home) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", host_id):
-        raise BenchfleetError(f"the host answered the probe with an unusable home ({home!r}) or name ({host_id!r}).")
+    if not re.fullmatch(r"/[^\x00-\x1f]*", home) or not re.fullmatch(
+        r"[A-Za-z0-9][A-Za-z0-9._-]*", host_id
+    ):
+        raise BenchfleetError(
+            f"the host answered the probe with an unusable home ({home!r}) or name ({host_id!r})."
+        )
     return Probe(
         home=home,
         host_dir=f"{home}/hosts/{host_id}",
@@ -116,5 +120,7 @@ def _state(text: str) -> dict[str, Any]:
         value = json.loads(text) if text.strip() else {}
     except ValueError:
         value = {}
-    good = isinstance(value, dict) and all(isinstance(value.get(k, {}), dict) for k in ("jobs", "runs"))
+    good = isinstance(value, dict) and all(
+        isinstance(value.get(k, {}), dict) for k in ("jobs", "runs")
+    )
     return value if good else {}

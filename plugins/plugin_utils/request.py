@@ -59,7 +59,16 @@ _CHOICES = {
     "on_busy": ("wait", "fail"),
     "quiet_host": ("warn", "require", "off"),
 }
-_LISTS = ("benchmark", "scenario", "mode", "implementation", "sut", "model_path", "model_name", "model_sha256")
+_LISTS = (
+    "benchmark",
+    "scenario",
+    "mode",
+    "implementation",
+    "sut",
+    "model_path",
+    "model_name",
+    "model_sha256",
+)
 _BOOLS = ("rerun", "recalibrate", "debug", "affinity")
 _INTS = ("samples", "threads", "instances", "batch_size")
 _FLOATS = ("time_limit", "target_qps", "target_latency", "latency_limit")
@@ -110,7 +119,13 @@ def _value(name: str, value: Any) -> Any:
 
 
 def _list(name: str, value: Any) -> tuple[Any, ...]:
-    items = value.split(",") if isinstance(value, str) else value if isinstance(value, (list, tuple)) else [value]
+    items = (
+        value.split(",")
+        if isinstance(value, str)
+        else value
+        if isinstance(value, (list, tuple))
+        else [value]
+    )
     cleaned = tuple(dict.fromkeys(str(i).strip() for i in items if str(i).strip()))
     if not cleaned:
         raise BenchfleetError(f"{name} is an empty list: {value!r}.")
@@ -130,7 +145,9 @@ def _number(name: str, value: Any, kind: Callable[[Any], Any]) -> Any:
     try:
         number = kind(str(value))
     except ValueError:
-        raise BenchfleetError(f"{name}={value} is not a {'whole ' if kind is int else ''}number.") from None
+        raise BenchfleetError(
+            f"{name}={value} is not a {'whole ' if kind is int else ''}number."
+        ) from None
     if not 0 < number < 1e15:
         raise BenchfleetError(f"{name}={value} must be above zero.")
     return number
@@ -143,7 +160,8 @@ def _shapes(value: Any) -> Mapping[str, Any]:
         except ValueError:
             value = None
     good = isinstance(value, Mapping) and all(
-        isinstance(s, (list, tuple)) and s and all(isinstance(d, int) and d > 0 for d in s) for s in value.values()
+        isinstance(s, (list, tuple)) and s and all(isinstance(d, int) and d > 0 for d in s)
+        for s in value.values()
     )
     if not good:
         raise BenchfleetError(

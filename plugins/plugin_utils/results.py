@@ -24,7 +24,9 @@ _COLUMNS = (
     "path sut benchmark model implementation scenario mode round division duration digest started outcome metric value unit"
     " accuracy submittable judged_with verdict"
 ).split()
-_SCHEMA = f"CREATE TABLE IF NOT EXISTS runs ({', '.join(_COLUMNS)}, PRIMARY KEY (path)) WITHOUT ROWID"
+_SCHEMA = (
+    f"CREATE TABLE IF NOT EXISTS runs ({', '.join(_COLUMNS)}, PRIMARY KEY (path)) WITHOUT ROWID"
+)
 
 
 class Results:
@@ -44,13 +46,21 @@ class Results:
 
     def folder(self, cell: Mapping[str, Any], mode: str | None = None) -> Path:
         """Return the folder that holds a cell's runs (absolute)."""
-        parts = (cell["sut"], cell["benchmark"], cell["implementation"], cell["scenario"], mode or cell["mode"])
+        parts = (
+            cell["sut"],
+            cell["benchmark"],
+            cell["implementation"],
+            cell["scenario"],
+            mode or cell["mode"],
+        )
         return self.root.joinpath("runs", *parts)
 
     def find(self, cell: Mapping[str, Any], digest: str, mode: str | None = None) -> list[Path]:
         """Return the stored runs of a cell with this run digest, oldest first."""
         try:
-            names = sorted(n for n in os.listdir(self.folder(cell, mode)) if n.endswith(f"-{digest[:8]}"))
+            names = sorted(
+                n for n in os.listdir(self.folder(cell, mode)) if n.endswith(f"-{digest[:8]}")
+            )
         except FileNotFoundError:
             return []
         return [self.folder(cell, mode) / n for n in names]
@@ -64,8 +74,12 @@ class Results:
         if not self.index.exists():
             return None
         try:
-            with closing(sqlite3.connect(f"{self.index.as_uri()}?mode=ro", uri=True, timeout=10)) as db:
-                row = db.execute("SELECT judged_with, verdict FROM runs WHERE path = ?", (self._key(run),)).fetchone()
+            with closing(
+                sqlite3.connect(f"{self.index.as_uri()}?mode=ro", uri=True, timeout=10)
+            ) as db:
+                row = db.execute(
+                    "SELECT judged_with, verdict FROM runs WHERE path = ?", (self._key(run),)
+                ).fetchone()
         except sqlite3.DatabaseError:
             return None
         if row is None or row[0] != _judged_with(rules):
@@ -95,10 +109,26 @@ class Results:
         record = json.loads((run / "run.json").read_text(encoding="utf-8"))
         cell = record["cell"]
         model = cell["model"]["name"] if isinstance(cell.get("model"), dict) else cell.get("model")
-        values = dict(cell, path=self._key(run), model=model, digest=record["digest"], started=record.get("created"))
-        values |= {"outcome": verdict["outcome"], "metric": verdict["metric_name"], "value": verdict["metric_value"]}
-        values |= {"unit": verdict["metric_unit"], "accuracy": json.dumps(verdict.get("accuracy") or {})}
-        values |= {"submittable": int(bool(verdict.get("submittable"))), "judged_with": _judged_with(rules)}
+        values = dict(
+            cell,
+            path=self._key(run),
+            model=model,
+            digest=record["digest"],
+            started=record.get("created"),
+        )
+        values |= {
+            "outcome": verdict["outcome"],
+            "metric": verdict["metric_name"],
+            "value": verdict["metric_value"],
+        }
+        values |= {
+            "unit": verdict["metric_unit"],
+            "accuracy": json.dumps(verdict.get("accuracy") or {}),
+        }
+        values |= {
+            "submittable": int(bool(verdict.get("submittable"))),
+            "judged_with": _judged_with(rules),
+        }
         values["verdict"] = json.dumps(verdict)
         return tuple(values.get(c) for c in _COLUMNS)
 

@@ -38,7 +38,9 @@ def problems(value: Any, schema: dict[str, Any]) -> list[Problem]:
     return list(_walk(value, schema, schema, ()))
 
 
-def _walk(value: Any, schema: Any, root: dict[str, Any], path: tuple[str | int, ...]) -> Iterator[Problem]:
+def _walk(
+    value: Any, schema: Any, root: dict[str, Any], path: tuple[str | int, ...]
+) -> Iterator[Problem]:
     if schema is True:
         return
     if schema is False:

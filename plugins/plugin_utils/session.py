@@ -26,7 +26,9 @@ class Session:
         self.folder = Path(folder)
 
     @classmethod
-    def create(cls, parent: str | Path, common: dict[str, Any], cells: dict[str, list[dict[str, Any]]]) -> Session:
+    def create(
+        cls, parent: str | Path, common: dict[str, Any], cells: dict[str, list[dict[str, Any]]]
+    ) -> Session:
         """Make a new session below `parent` with what is common to all hosts and each host's cells."""
         session = cls(tempfile.mkdtemp(prefix="benchfleet-", dir=parent))
         session.record("", "common", common)

@@ -32,7 +32,9 @@ class Stage(ActionBase):
     # Options of the module documentation with their defaults; `session` is always there.
     OPTIONS: dict[str, Any] = {}
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+    def run(
+        self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
         """Run the stage for the current host."""
         super().run(tmp, task_vars)
         variables = task_vars or {}
@@ -43,14 +45,21 @@ class Stage(ActionBase):
         try:
             found = self.stage(session, host, options, variables)
         except (BenchfleetError, AnsibleConnectionFailure) as e:
-            found = {"fault": str(e).strip(), "unreachable": isinstance(e, AnsibleConnectionFailure)}
+            found = {
+                "fault": str(e).strip(),
+                "unreachable": isinstance(e, AnsibleConnectionFailure),
+            }
         except OSError as e:
             found = {"fault": f"{e.filename or 'this controller'}: {e.strerror or e}."}
         session.record(host, self.NAME, found)
-        shown = {k: found[k] for k in ("fault", "todo", "built", "missing_packages", "msg") if k in found}
+        shown = {
+            k: found[k] for k in ("fault", "todo", "built", "missing_packages", "msg") if k in found
+        }
         return {"changed": bool(found.get("changed")), **shown}
 
-    def stage(self, session: Session, host: str, options: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
+    def stage(
+        self, session: Session, host: str, options: dict[str, Any], variables: dict[str, Any]
+    ) -> dict[str, Any]:
         """Do the stage's work for `host` and return what to record. Raises BenchfleetError."""
         raise AnsibleActionFail(f"{type(self).__name__} has no work of its own")
 
@@ -59,7 +68,9 @@ class Stage(ActionBase):
         known = {"session": None, **self.OPTIONS}
         unknown = set(self._task.args) - set(known)
         if unknown:
-            raise AnsibleActionFail(f"unknown options: {', '.join(sorted(unknown))}; known: {', '.join(known)}")
+            raise AnsibleActionFail(
+                f"unknown options: {', '.join(sorted(unknown))}; known: {', '.join(known)}"
+            )
         return {**known, **self._task.args}
 
     def say(self, host: str, text: str) -> None:
@@ -83,8 +94,14 @@ def module_result(result: dict[str, Any]) -> dict[str, Any]:
     """Return a module's result, its failure as a `fault` that a person can act on."""
     if result.get("failed"):
         text = str(result.get("msg") or "the module failed")
-        detail = str(result.get("module_stderr") or result.get("exception") or "").strip().splitlines()
-        if "interpreter" in text.lower() or "deserialization" in text.lower() or "pyenv" in " ".join(detail):
+        detail = (
+            str(result.get("module_stderr") or result.get("exception") or "").strip().splitlines()
+        )
+        if (
+            "interpreter" in text.lower()
+            or "deserialization" in text.lower()
+            or "pyenv" in " ".join(detail)
+        ):
             text += " (the host's Python does not run; set ansible_python_interpreter for it)"
         raise BenchfleetError(" ".join([text, *detail[-1:]])[:600])
     return result

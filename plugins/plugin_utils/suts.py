@@ -44,22 +44,31 @@ def declared(host: str, variables: Mapping[str, Any]) -> list[Sut]:
     entries = variables.get("benchfleet_suts") or [{"name": host}]
     if not isinstance(entries, Sequence) or isinstance(entries, str):
         raise BenchfleetError(f"{host}: benchfleet_suts must be a list of SUTs, each with a name.")
-    return [_sut(host, dict(entry) if isinstance(entry, Mapping) else {"name": str(entry)}, defaults) for entry in entries]
+    return [
+        _sut(host, dict(entry) if isinstance(entry, Mapping) else {"name": str(entry)}, defaults)
+        for entry in entries
+    ]
 
 
 def _sut(host: str, entry: dict[str, Any], defaults: Mapping[str, Any]) -> Sut:
     for key in entry:
         if key not in _KEYS:
-            raise BenchfleetError(f"{host}: benchfleet_suts: '{key}' is not a property of a SUT.{nearest(key, _KEYS)}")
+            raise BenchfleetError(
+                f"{host}: benchfleet_suts: '{key}' is not a property of a SUT.{nearest(key, _KEYS)}"
+            )
     merged = {k: v for k, v in defaults.items() if v} | entry
     name = str(merged.get("name") or host)
     if not _NAME.match(name):
-        raise BenchfleetError(f"{host}: the SUT name '{name}' may hold letters, digits and _ . + - only.")
+        raise BenchfleetError(
+            f"{host}: the SUT name '{name}' may hold letters, digits and _ . + - only."
+        )
     system_type = str(merged.get("system_type") or "edge").replace(" ", "")
     if system_type == "edge,datacenter":
         system_type = "datacenter,edge"
     if system_type not in SYSTEM_TYPES:
-        raise BenchfleetError(f"{host}: system_type={system_type} is not valid.{nearest(system_type, SYSTEM_TYPES)}")
+        raise BenchfleetError(
+            f"{host}: system_type={system_type} is not valid.{nearest(system_type, SYSTEM_TYPES)}"
+        )
     return Sut(
         name=name,
         members=_strings(merged.get("members")) or (host,),

@@ -13,12 +13,17 @@ _MOST_REASONS = 10
 _MOST_LINES = 60
 
 
-def render(header: Sequence[str], rows: Sequence[Sequence[str]], right: frozenset[int] = frozenset()) -> list[str]:
+def render(
+    header: Sequence[str], rows: Sequence[Sequence[str]], right: frozenset[int] = frozenset()
+) -> list[str]:
     """Return the lines of a table; columns in `right` are right-aligned."""
     widths = [max(len(str(r[i])) for r in (header, *rows)) for i in range(len(header))]
 
     def line(cells: Sequence[str]) -> str:
-        parts = [str(c).rjust(w) if i in right else str(c).ljust(w) for i, (c, w) in enumerate(zip(cells, widths, strict=True))]
+        parts = [
+            str(c).rjust(w) if i in right else str(c).ljust(w)
+            for i, (c, w) in enumerate(zip(cells, widths, strict=True))
+        ]
         return "  ".join(parts).rstrip()
 
     return [line(header), line(["-" * w for w in widths]), *map(line, rows)]
@@ -37,7 +42,9 @@ def outcomes(found: Sequence[Mapping[str, Any]], root: Path) -> list[str]:
         lines += _why(same, root)
     if len(groups) > _MOST_REASONS:
         lines.append(f"… and {len(groups) - _MOST_REASONS} more; all are in {root / 'outcomes'}.")
-    counts = {n: sum(o["outcome"] == n for o in found) for n in dict.fromkeys(o["outcome"] for o in found)}
+    counts = {
+        n: sum(o["outcome"] == n for o in found) for n in dict.fromkeys(o["outcome"] for o in found)
+    }
     lines += ["", f"{', '.join(f'{c} {n}' for n, c in counts.items())}. Results: {root}"]
     if found and not any(o["submittable"] for o in found):
         lines.append("None of these can be submitted: " + _not_submittable(found))
@@ -48,7 +55,15 @@ def planned(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return the table of a plan, with the time that each SUT will take."""
     header = ("SUT", "benchmark", "implementation", "scenario", "mode", "expected", "needs")
     body = [
-        (r["sut"], r["benchmark"], r["implementation"], r["scenario"], r["mode"], duration(r["expected_s"]), r["needs"])
+        (
+            r["sut"],
+            r["benchmark"],
+            r["implementation"],
+            r["scenario"],
+            r["mode"],
+            duration(r["expected_s"]),
+            r["needs"],
+        )
         for r in rows
     ]
     total: dict[str, float] = {}
@@ -73,7 +88,17 @@ def _row(o: Mapping[str, Any]) -> tuple[str, ...]:
     accuracy = ", ".join(f"{k} {v:g}" for k, v in o["accuracy"].items())
     valid = {"valid": "yes"}.get(o["outcome"], o["outcome"].upper())
     run = o["run"].rsplit("/", 1)[-1] if o["run"] else ""
-    return (o["sut"], o["benchmark"], o["scenario"], o["mode"], value, o["unit"] or "", valid, accuracy, run)
+    return (
+        o["sut"],
+        o["benchmark"],
+        o["scenario"],
+        o["mode"],
+        value,
+        o["unit"] or "",
+        valid,
+        accuracy,
+        run,
+    )
 
 
 def _by_reason(found: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:

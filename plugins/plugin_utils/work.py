@@ -18,7 +18,9 @@ from .results import Results
 Cell = dict[str, Any]
 
 
-def place(what: Mapping[str, Any] | None, probe: Probe, known: Mapping[str, str]) -> dict[str, Any] | None:
+def place(
+    what: Mapping[str, Any] | None, probe: Probe, known: Mapping[str, str]
+) -> dict[str, Any] | None:
     """Return where an artifact of a cell lies on the host: {"path", "identity", "sha256", "local"}.
 
     A path of the user's is taken on the SUT where it exists there, else from the controller (`known`:
@@ -30,7 +32,12 @@ def place(what: Mapping[str, Any] | None, probe: Probe, known: Mapping[str, str]
     if what["origin"] == "path":
         path = what["where"]
         if path in probe.paths:
-            return {"path": path, "identity": f"{path}:{probe.paths[path]}", "sha256": None, "local": None}
+            return {
+                "path": path,
+                "identity": f"{path}:{probe.paths[path]}",
+                "sha256": None,
+                "local": None,
+            }
         if path not in known:
             return {"fault": f"{path} is neither on the SUT nor on this controller"}
         return _stored(probe, known[path], known[path], path)
@@ -62,7 +69,11 @@ def decide(
     SUT, not here yet), 'attach' (running there), or 'run'. `alive` tells whether a job of the SUT's
     state file still runs.
     """
-    jobs = {j: r for j, r in probe.state.get("jobs", {}).items() if r.get("state") not in ("done", "failed") and alive(r)}
+    jobs = {
+        j: r
+        for j, r in probe.state.get("jobs", {}).items()
+        if r.get("state") not in ("done", "failed") and alive(r)
+    }
     items: dict[str, dict[str, Any]] = {}
     for cell in cells:
         item = _item(cell, common, probe, results, jobs)
@@ -76,15 +87,27 @@ def decide(
 
 def needs_target(cell: Mapping[str, Any]) -> bool:
     """Return whether LoadGen must be told a rate or latency: also for accuracy where queries come at a rate."""
-    return cell["mode"] == "performance" or (cell["mode"] == "accuracy" and cell["scenario"] in ("Server", "Interactive"))
+    return cell["mode"] == "performance" or (
+        cell["mode"] == "accuracy" and cell["scenario"] in ("Server", "Interactive")
+    )
 
 
 def _item(
     cell: Cell, common: Mapping[str, Any], probe: Probe, results: Results, jobs: Mapping[str, Any]
 ) -> dict[str, Any]:
-    item: dict[str, Any] = {"cell": cell, "digest": None, "action": "", "reason": None, "run": None, "attempt": 1}
+    item: dict[str, Any] = {
+        "cell": cell,
+        "digest": None,
+        "action": "",
+        "reason": None,
+        "run": None,
+        "attempt": 1,
+    }
     if cell["refuse"] or cell["skip"]:
-        return item | {"action": "refuse" if cell["refuse"] else "skip", "reason": cell["refuse"] or cell["skip"]}
+        return item | {
+            "action": "refuse" if cell["refuse"] else "skip",
+            "reason": cell["refuse"] or cell["skip"],
+        }
     model = place(cell["model"], probe, common["paths"])
     dataset = place(cell["dataset"], probe, common["paths"])
     for found in (model, dataset):
@@ -97,12 +120,22 @@ def _item(
         "code": payload["code"],
         "lock": payload["lock"],
     }
-    item |= {"model": model, "dataset": dataset, "digests": digests, "digest": run_digest(cell, digests, probe.fingerprint)}
+    item |= {
+        "model": model,
+        "dataset": dataset,
+        "digests": digests,
+        "digest": run_digest(cell, digests, probe.fingerprint),
+    }
     return item | _status(cell, item["digest"], common, probe, results, jobs)
 
 
 def _status(
-    cell: Cell, digest: str, common: Mapping[str, Any], probe: Probe, results: Results, jobs: Mapping[str, Any]
+    cell: Cell,
+    digest: str,
+    common: Mapping[str, Any],
+    probe: Probe,
+    results: Results,
+    jobs: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Return action, run, job and attempt of a cell that could run."""
     stored = results.find(cell, digest)
@@ -122,13 +155,19 @@ def _status(
 
 
 def _calibration(
-    item: dict[str, Any], common: Mapping[str, Any], probe: Probe, results: Results, jobs: Mapping[str, Any]
+    item: dict[str, Any],
+    common: Mapping[str, Any],
+    probe: Probe,
+    results: Results,
+    jobs: Mapping[str, Any],
 ) -> dict[str, Any] | None:
     """Give `item` its target, or the digest of the calibration that finds it, which is returned to be run first."""
     cell = calibration_of(item["cell"])
     first = _item(cell, common, probe, results, jobs)
     if first["action"] == "done":
-        item["target"] = json.loads((Path(first["run"]) / "calibration.json").read_text(encoding="utf-8"))["target"]
+        item["target"] = json.loads(
+            (Path(first["run"]) / "calibration.json").read_text(encoding="utf-8")
+        )["target"]
         item["calibration_run"] = Path(first["run"]).name
         return None
     item["calibration"] = first["digest"]
