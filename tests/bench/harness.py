@@ -9,9 +9,9 @@
 Needs an interpreter with mlcommons-loadgen, numpy, onnxruntime and onnx. For each model: Offline
 throughput as a ratio and SingleStream p90 latency as a difference, from pairs of runs in turn
 (the order within a pair alternates), each run its own process, both sides with the instances,
-threads and batch size that the harness chose. Printed: the median of the pairs with a 95 % bootstrap
-interval, and the best run of each side against the other's, which on a host with neighbours is
-nearest to what a quiet one would show.
+threads and batch size that the harness chose. Printed: the median of the pairs with its 95 %
+bootstrap interval, and the best run of each side against the other's, which on a
+host with neighbours is nearest to what a quiet one would show.
 """
 
 from __future__ import annotations
