@@ -1,7 +1,8 @@
 # Copyright (c) 2026, benchfleet contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Assess what arrived, write an outcome for every planned cell, show the table; connects to nothing."""
+"""Assess what arrived, write an outcome for every planned cell, show the table; connects to
+nothing."""
 
 from __future__ import annotations
 

@@ -155,7 +155,8 @@ def _catalog_file(what: Mapping[str, Any], local: dict[str, str]) -> str:
 def _user_file(
     what: Mapping[str, Any], paths: dict[str, str], variables: Mapping[str, Any]
 ) -> None:
-    """Note the digest of a user's file that lies on this controller; it may be pushed to SUTs that lack it."""
+    """Note the digest of a user's file that lies on this controller; it may be pushed to SUTs that
+    lack it."""
     path = os.path.expanduser(what["where"])
     if path in paths or not os.path.isfile(path):
         return

@@ -31,7 +31,8 @@ class ActionModule(Stage):
     def stage(
         self, session: Session, host: str, options: dict[str, Any], variables: dict[str, Any]
     ) -> dict[str, Any]:
-        """Return what was done; `missing_packages` asks for packages of the operating system first."""
+        """Return what was done; `missing_packages` asks for packages of the operating system
+        first."""
         found = session.read(host, "probe")
         items = [i for i in found["work"] if i["action"] == "run"]
         if not items:
@@ -88,7 +89,8 @@ class ActionModule(Stage):
     def _download(
         self, items: list[dict[str, Any]], options: dict[str, Any]
     ) -> dict[str, tuple[str, str]]:
-        """Bring the models that come from elsewhere to this controller; return identity -> (sha256, path)."""
+        """Bring the models that come from elsewhere to this controller; return identity -> (sha256,
+        path)."""
         found = {}
         for item in items:
             source = item["cell"]["model"]

@@ -31,7 +31,8 @@ class ActionModule(Stage):
     def stage(
         self, session: Session, host: str, options: dict[str, Any], variables: dict[str, Any]
     ) -> dict[str, Any]:
-        """Return the job's id, the jobs already under way that do some of the cells, and who is in the way."""
+        """Return the job's id, the jobs already under way that do some of the cells, and who is in
+        the way."""
         found = session.read(host, "probe")
         items = [i for i in found["work"] if i["action"] == "run"]
         if not items or self._task.check_mode:
@@ -104,7 +105,8 @@ def _spec(
     catalog: Catalog,
     min_free: int,
 ) -> dict[str, Any]:
-    """Return one cell as the supervisor takes it: command, environment, files and settings, all resolved."""
+    """Return one cell as the supervisor takes it: command, environment, files and settings, all
+    resolved."""
     cell = item["cell"]
     payload = common["payloads"][cell["payload"]]
     implementation = catalog.get("implementations", cell["implementation"])

@@ -35,7 +35,8 @@ class Look:
 
 
 class ActionModule(Stage):
-    """Look in seldom, with one read, and show what changed. Several jobs are followed one after the other."""
+    """Look in seldom, with one read, and show what changed. Several jobs are followed one after the
+    other."""
 
     NAME = "watch"
     OPTIONS = {"patience": 3600}
@@ -43,7 +44,8 @@ class ActionModule(Stage):
     def stage(
         self, session: Session, host: str, options: dict[str, Any], variables: dict[str, Any]
     ) -> dict[str, Any]:
-        """Return the finished runs (digest -> run_id) of every job that does some of the host's cells."""
+        """Return the finished runs (digest -> run_id) of every job that does some of the host's
+        cells."""
         found = session.read(host, "probe")
         started = session.read(host, "start") or {}
         jobs = [i["job"] for i in found["work"] if i["action"] == "attach"] + started.get(
@@ -115,7 +117,8 @@ class ActionModule(Stage):
 
     @staticmethod
     def _sleep(seconds: float, parent: int) -> None:
-        """Sleep, but end this worker when the playbook that started it is gone: nobody reads its answer."""
+        """Sleep, but end this worker when the playbook that started it is gone: nobody reads its
+        answer."""
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
             if orphaned(parent):

@@ -1,7 +1,8 @@
 # Copyright (c) 2026, benchfleet contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What benchfleet keeps on a host: source files and artifacts by content, each published atomically."""
+"""What benchfleet keeps on a host: source files and artifacts by content, each published
+atomically."""
 
 from __future__ import annotations
 
@@ -37,7 +38,8 @@ def locked(path: str) -> Iterator[None]:
 
 
 def write_files(folder: str, files: list[dict[str, Any]], check: bool) -> bool:
-    """Make `folder` hold exactly the given files ({"path", "content": base64}); return True if it changed.
+    """Make `folder` hold exactly the given files ({"path", "content": base64}); return True if it
+    changed.
 
     The folder is named by its content, so an existing complete one is never written again.
     """

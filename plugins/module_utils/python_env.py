@@ -56,7 +56,8 @@ def ready(home: str, name: str) -> bool:
 
 
 def missing_packages(spec: Spec) -> list[str]:
-    """Return the packages of the operating system (by its own names) that building `spec` needs first.
+    """Return the packages of the operating system (by its own names) that building `spec` needs
+    first.
 
     Raises HostError when no supported Python is there at all and the lab named one.
     """
@@ -74,7 +75,8 @@ def missing_packages(spec: Spec) -> list[str]:
 
 
 def interpreters(wanted: str) -> list[Interpreter]:
-    """Return the supported interpreters, best first: the named one, or the newest with venv and pip."""
+    """Return the supported interpreters, best first: the named one, or the newest with venv and
+    pip."""
     names = (
         [wanted]
         if wanted != "auto"

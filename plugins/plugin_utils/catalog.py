@@ -1,7 +1,8 @@
 # Copyright (c) 2026, benchfleet contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Read the catalog: rounds, benchmarks and implementations as data, ours overlaid by the lab's own."""
+"""Read the catalog: rounds, benchmarks and implementations as data, ours overlaid by the lab's
+own."""
 
 from __future__ import annotations
 
@@ -22,8 +23,8 @@ OURS = Path(__file__).resolve().parents[2] / "catalog"
 class Catalog:
     """The catalog's three kinds of file, each found by its name.
 
-    `overlay` is a user's own folder of the same layout (`benchfleet_catalog_path`); a file there takes
-    the place of ours of the same name.
+    `overlay` is a user's own folder of the same layout (`benchfleet_catalog_path`); a file there
+    takes the place of ours of the same name.
     """
 
     def __init__(self, overlay: str | Path | None = None) -> None:
@@ -79,8 +80,8 @@ def _schema(kind: str) -> dict[str, Any]:
 def load(path: Path, kind: str) -> dict[str, Any]:
     """Parse and validate one catalog file of `kind` ('round', 'benchmark', 'implementation').
 
-    Raises BenchfleetError with file, line and reason for bad YAML, a schema violation, or a file whose
-    `name` is not its own file name.
+    Raises BenchfleetError with file, line and reason for bad YAML, a schema violation, or a file
+    whose `name` is not its own file name.
     """
     text = path.read_text(encoding="utf-8")
     try:

@@ -10,7 +10,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-# Left out on purpose: ids, time estimates and limits, division and system type (they judge, not measure).
+# Left out on purpose: ids, time estimates and limits, division and system type (they judge, not
+# measure).
 _OF_CELL = (
     "sut members devices profile device catalog_benchmark implementation scenario mode round duration options keys"
     " loadgen_model loadgen_version run_prefix"
@@ -32,9 +33,9 @@ def run_digest(
 ) -> str:
     """Return the digest of a cell's run on a host with `fingerprint`.
 
-    `digests` holds the identities of model, dataset, code and lock. A target that a person gave counts;
-    one that calibration found follows from the rest and does not. `mode` gives the digest of the same
-    cell in another mode ('calibration': the one whose target this cell takes).
+    `digests` holds the identities of model, dataset, code and lock. A target that a person gave
+    counts; one that calibration found follows from the rest and does not. `mode` gives the digest
+    of the same cell in another mode ('calibration': the one whose target this cell takes).
     """
     own = {k: cell[k] for k in _OF_CELL}
     own["target"] = cell["target"]

@@ -22,7 +22,8 @@ _NAME = re.compile(r"[^A-Za-z0-9_.+-]+")
 class Model:
     """A model and where it comes from.
 
-    `origin` is 'catalog' (a data file of ours), 'path' (on the SUT, else on the controller), 'url' or 'hf'.
+    `origin` is 'catalog' (a data file of ours), 'path' (on the SUT, else on the controller), 'url'
+    or 'hf'.
     """
 
     name: str
@@ -40,7 +41,8 @@ class Model:
 def models(request: Request, benchmark: Mapping[str, Any], catalog: Catalog) -> list[Model]:
     """Return the models to run: the user's (one or a list), else the benchmark's reference.
 
-    Raises BenchfleetError for lists of unequal length, a download without a digest, or no model at all.
+    Raises BenchfleetError for lists of unequal length, a download without a digest, or no model at
+    all.
     """
     if not request.model_path:
         return [_reference(benchmark, catalog)]

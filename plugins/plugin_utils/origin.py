@@ -28,8 +28,8 @@ _RESERVE = 64 << 20
 def fetch(source: Mapping[str, Any], store: Path, hf_endpoint: str) -> tuple[str, Path]:
     """Return (sha256, path) of a model in the store, downloading it once.
 
-    `source` is a cell's model with origin 'url' or 'hf'; a Hugging Face token is taken from HF_TOKEN in
-    the controller's environment and sent only to `hf_endpoint`. Raises BenchfleetError.
+    `source` is a cell's model with origin 'url' or 'hf'; a Hugging Face token is taken from
+    HF_TOKEN in the controller's environment and sent only to `hf_endpoint`. Raises BenchfleetError.
     """
     where = source["where"]
     remembered = store / "origins" / f"{hashlib.sha256(where.encode()).hexdigest()}.json"
@@ -122,7 +122,8 @@ def _refusal(where: str, error: urllib.error.HTTPError) -> str:
 
 
 def _download(url: str, headers: dict[str, str], where: str, sha256: str, final: Path) -> None:
-    """Download to `<final>.part`, going on where an earlier attempt stopped; verify, then publish."""
+    """Download to `<final>.part`, going on where an earlier attempt stopped; verify, then
+    publish."""
     final.parent.mkdir(parents=True, exist_ok=True)
     part = final.with_suffix(".part")
     have = part.stat().st_size if part.exists() else 0

@@ -13,7 +13,8 @@ from typing import Any
 from .results import Results
 from .session import Session
 
-# Outcomes that do not fail a host: a skipped cell had nothing to do here, a prepared one was asked for by debug.
+# Outcomes that do not fail a host: a skipped cell had nothing to do here, a prepared one was asked
+# for by debug.
 GOOD = ("valid", "skipped", "prepared")
 _STAGES = ("probe", "provision", "start", "watch", "gather")
 
@@ -38,7 +39,8 @@ def conclude(session: Session, results: Results) -> list[dict[str, Any]]:
 
 
 def write(session: Session, results: Results, found: list[dict[str, Any]]) -> bool:
-    """Write the outcomes as JSON, one file for each request, unless it says the same already; return whether it wrote."""
+    """Write the outcomes as JSON, one file for each request, unless it says the same already;
+    return whether it wrote."""
     path = results.root / "outcomes" / f"{session.common()['request']}.json"
     text = json.dumps({"format": 1, "cells": found}, indent=1, sort_keys=True) + "\n"
     if path.exists() and path.read_text(encoding="utf-8") == text:

@@ -1,7 +1,8 @@
 # Copyright (c) 2026, benchfleet contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What an implementation sends to a host: its harness, the supervisor, and the locks of its environment."""
+"""What an implementation sends to a host: its harness, the supervisor, and the locks of its
+environment."""
 
 from __future__ import annotations
 
@@ -26,7 +27,8 @@ def job_files() -> dict[str, Any]:
 
 
 def harness(catalog: Catalog, name: str, device: str, loadgen_version: str) -> dict[str, Any]:
-    """Return an implementation's harness folder and locked environment for a device and LoadGen version.
+    """Return an implementation's harness folder and locked environment for a device and LoadGen
+    version.
 
     Keys: folder (as job_files), env {name, requirements, loadgen, wheels}, code and lock (digests).
     Raises BenchfleetError when there is no lock for that version.

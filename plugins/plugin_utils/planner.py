@@ -3,8 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Plan: request + inventory + catalog become cells, before anything touches a host.
 
-A cell is one SUT x benchmark x implementation x scenario x mode. Every combination that was asked for
-becomes a cell: one that cannot run carries `skip` (nothing to do here, not a fault) or `refuse`.
+A cell is one SUT x benchmark x implementation x scenario x mode. Every combination that was asked
+for becomes a cell: one that cannot run carries `skip` (nothing to do here, not a fault) or
+`refuse`.
 """
 
 from __future__ import annotations
@@ -29,11 +30,13 @@ def plan(
     catalog: Catalog,
     calibrate: bool = False,
 ) -> list[Cell]:
-    """Return the cells of `request` for the SUTs that `hosts` (name -> inventory variables) declare.
+    """Return the cells of `request` for the SUTs that `hosts` (name -> inventory variables)
+    declare.
 
     `calibrate` asks for the calibration of each performance cell in place of its run.
 
-    Raises BenchfleetError for a name that does not exist, with the valid ones and the nearest spelling.
+    Raises BenchfleetError for a name that does not exist, with the valid ones and the nearest
+    spelling.
     """
     round_ = catalog.get("rounds", request.round)
     chosen = _choose_suts(request, hosts)
@@ -120,7 +123,8 @@ def _choose_suts(request: Request, hosts: Mapping[str, Mapping[str, Any]]) -> li
 
 
 def _required_benchmarks(round_: Mapping[str, Any], sut: Sut, catalog: Catalog) -> list[str]:
-    """Return what `benchmark=all` means: each benchmark of the catalog that the round has for this system."""
+    """Return what `benchmark=all` means: each benchmark of the catalog that the round has for this
+    system."""
     wanted = {
         n
         for n, b in round_["benchmarks"].items()
@@ -280,7 +284,8 @@ def _judged_by(
     reference: bool,
     scenario: str,
 ) -> dict[str, Any]:
-    """Return what a run is assessed by. A model of the user's own has no accuracy target to reach."""
+    """Return what a run is assessed by. A model of the user's own has no accuracy target to
+    reach."""
     targets = (
         rules.get("accuracy_by_scenario", {}).get(scenario)
         or rules.get("accuracy")
@@ -301,7 +306,8 @@ def _judged_by(
 def _dataset(
     request: Request, benchmark: Mapping[str, Any], catalog: Catalog
 ) -> dict[str, Any] | None:
-    """Return the dataset as {"name", "origin": 'catalog' | 'path', "where", "sha256"}, None for generated inputs."""
+    """Return the dataset as {"name", "origin": 'catalog' | 'path', "where", "sha256"}, None for
+    generated inputs."""
     dataset = benchmark["dataset"]
     if dataset is None:
         return None
@@ -360,7 +366,8 @@ def _keys(
 ) -> dict[str, Any]:
     """Return the user.conf keys of one run (units as LoadGen's: ms).
 
-    An MLPerf benchmark at official length gets none: LoadGen's built-in mlperf.conf holds the rules.
+    An MLPerf benchmark at official length gets none: LoadGen's built-in mlperf.conf holds the
+    rules.
     """
     keys: dict[str, Any] = {}
     if benchmark["kind"] != "mlperf":

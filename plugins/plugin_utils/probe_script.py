@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The probe: one fixed read-only POSIX script, and the reading of what it prints.
 
-It costs a host one shell and a handful of reads, no module and no Python. Everything that can change
-behind our back and would change a result goes into the fingerprint.
+It costs a host one shell and a handful of reads, no module and no Python. Everything that can
+change behind our back and would change a result goes into the fingerprint.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 # Copyright (c) 2026, benchfleet contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The request: what a person typed as short extra-vars, checked and typed before anything else happens."""
+"""The request: what a person typed as short extra-vars, checked and typed before anything else
+happens."""
 
 from __future__ import annotations
 
@@ -75,7 +76,8 @@ _FLOATS = ("time_limit", "target_qps", "target_latency", "latency_limit")
 
 
 def parse(variables: Mapping[str, Any]) -> Request:
-    """Build the Request from variables of its own names; others are ignored, empty ones are defaults.
+    """Build the Request from variables of its own names; others are ignored, empty ones are
+    defaults.
 
     Raises BenchfleetError naming the variable, what it holds and what it may hold.
     """
@@ -84,7 +86,8 @@ def parse(variables: Mapping[str, Any]) -> Request:
 
 
 def check_names(extra_vars: Mapping[str, Any], settings: set[str], allowed: set[str]) -> None:
-    """Refuse extra-vars that nobody reads, since a misspelt option would otherwise be dropped in silence.
+    """Refuse extra-vars that nobody reads, since a misspelt option would otherwise be dropped in
+    silence.
 
     `settings` are the known `benchfleet_…` names; `allowed` are names of the lab's own
     (`benchfleet_other_vars`). Raises BenchfleetError with the nearest spelling.

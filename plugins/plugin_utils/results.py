@@ -88,7 +88,8 @@ class Results:
         return verdict
 
     def add(self, entries: list[tuple[Path, Mapping[str, Any], dict[str, Any]]]) -> None:
-        """Index runs given as (run, rules, verdict). A damaged index is set aside and begun anew."""
+        """Index runs given as (run, rules, verdict). A damaged index is set aside and begun
+        anew."""
         if not entries:
             return
         rows = [self._row(*entry) for entry in entries]
@@ -162,6 +163,7 @@ def _judged_with(rules: Mapping[str, Any]) -> str:
 
 @functools.cache
 def _assessor() -> str:
-    """Return the digest of the code that judges: a verdict of other code is not taken from the index."""
+    """Return the digest of the code that judges: a verdict of other code is not taken from the
+    index."""
     here = Path(__file__).parent
     return canonical([hashlib.sha256((here / name).read_bytes()).hexdigest() for name in _JUDGES])

@@ -1,11 +1,13 @@
 # Copyright (c) 2026, benchfleet contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One call of a playbook: what its stages hand to each other, on the controller's own temporary disk.
+"""One call of a playbook: what its stages hand to each other, on the controller's own temporary
+disk.
 
-Each action runs in a process of its own, and large registered variables are templated again for every
-host. So stages write what they found to small files, one per host and stage, and only the folder's path
-travels through Ansible. The folder lies in Ansible's temporary folder of this call and goes with it.
+Each action runs in a process of its own, and large registered variables are templated again for
+every host. So stages write what they found to small files, one per host and stage, and only the
+folder's path travels through Ansible. The folder lies in Ansible's temporary folder of this call
+and goes with it.
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ from urllib.parse import quote
 
 
 class Session:
-    """The stages' files below `folder`. Stages: 'plan' (the host's cells), 'probe', 'provision', 'start', 'watch', 'gather'."""
+    """The stages' files below `folder`. Stages: 'plan' (the host's cells), 'probe', 'provision',
+    'start', 'watch', 'gather'."""
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
@@ -29,7 +32,8 @@ class Session:
     def create(
         cls, parent: str | Path, common: dict[str, Any], cells: dict[str, list[dict[str, Any]]]
     ) -> Session:
-        """Make a new session below `parent` with what is common to all hosts and each host's cells."""
+        """Make a new session below `parent` with what is common to all hosts and each host's
+        cells."""
         session = cls(tempfile.mkdtemp(prefix="benchfleet-", dir=parent))
         session.record("", "common", common)
         for host, own in cells.items():

@@ -19,10 +19,11 @@ display = Display()
 
 
 class Stage(ActionBase):
-    """A stage for one host: reads its cells from the session, records what it found, returns little.
+    """A stage for one host: reads its cells from the session, records what it found, returns
+    little.
 
-    A stage never fails a host, because a failed host would not reach the end of the play: it records a
-    `fault` (a sentence) as data, and the judge turns outcomes into exit codes.
+    A stage never fails a host, because a failed host would not reach the end of the play: it
+    records a `fault` (a sentence) as data, and the judge turns outcomes into exit codes.
     """
 
     TRANSFERS_FILES = False
@@ -78,7 +79,8 @@ class Stage(ActionBase):
         display.display(f"  {host}: {text}")
 
     def command(self, text: str) -> tuple[int, str, str]:
-        """Run one shell command on the host with neither module nor become; return (code, out, err)."""
+        """Run one shell command on the host with neither module nor become; return (code, out,
+        err)."""
         if not self._connection.connected:
             self._connection._connect()
         code, out, err = self._connection.exec_command(text, sudoable=False)

@@ -19,8 +19,9 @@ _NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.+-]{0,99}$")
 
 @dataclass(frozen=True)
 class Sut:
-    """One SUT: `members` are inventory hosts (the first one runs LoadGen), `devices` the accelerators
-    used on each (empty: all), `profile` a power or partitioning profile such as MaxQ."""
+    """One SUT: `members` are inventory hosts (the first one runs LoadGen), `devices` the
+    accelerators used on each (empty: all), `profile` a power or partitioning profile such as
+    MaxQ."""
 
     name: str
     members: tuple[str, ...]
@@ -36,7 +37,8 @@ class Sut:
 
 
 def declared(host: str, variables: Mapping[str, Any]) -> list[Sut]:
-    """Return the SUTs of one inventory host: those in its `benchfleet_suts`, else one of its own name.
+    """Return the SUTs of one inventory host: those in its `benchfleet_suts`, else one of its own
+    name.
 
     Raises BenchfleetError naming the host and the key that is wrong.
     """

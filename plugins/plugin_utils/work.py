@@ -1,7 +1,8 @@
 # Copyright (c) 2026, benchfleet contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is to do on one host: its cells against what is stored here and what the probe found there."""
+"""What is to do on one host: its cells against what is stored here and what the probe found
+there."""
 
 from __future__ import annotations
 
@@ -23,9 +24,9 @@ def place(
 ) -> dict[str, Any] | None:
     """Return where an artifact of a cell lies on the host: {"path", "identity", "sha256", "local"}.
 
-    A path of the user's is taken on the SUT where it exists there, else from the controller (`known`:
-    path -> sha256 of those that exist here). Its identity on the SUT is size and time, so that a no-op
-    need not read a large model. None when there is none; {"fault"} when it is nowhere.
+    A path of the user's is taken on the SUT where it exists there, else from the controller
+    (`known`: path -> sha256 of those that exist here). Its identity on the SUT is size and time, so
+    that a no-op need not read a large model. None when there is none; {"fault"} when it is nowhere.
     """
     if what is None:
         return None
@@ -65,9 +66,9 @@ def decide(
 ) -> list[dict[str, Any]]:
     """Return a work item for each cell, calibrations that must come first included.
 
-    An item's `action` is 'skip', 'refuse', 'done' (a valid run is stored), 'collect' (finished on the
-    SUT, not here yet), 'attach' (running there), or 'run'. `alive` tells whether a job of the SUT's
-    state file still runs.
+    An item's `action` is 'skip', 'refuse', 'done' (a valid run is stored), 'collect' (finished on
+    the SUT, not here yet), 'attach' (running there), or 'run'. `alive` tells whether a job of the
+    SUT's state file still runs.
     """
     jobs = {
         j: r
@@ -86,7 +87,8 @@ def decide(
 
 
 def needs_target(cell: Mapping[str, Any]) -> bool:
-    """Return whether LoadGen must be told a rate or latency: also for accuracy where queries come at a rate."""
+    """Return whether LoadGen must be told a rate or latency: also for accuracy where queries come
+    at a rate."""
     return cell["mode"] == "performance" or (
         cell["mode"] == "accuracy" and cell["scenario"] in ("Server", "Interactive")
     )
@@ -161,7 +163,8 @@ def _calibration(
     results: Results,
     jobs: Mapping[str, Any],
 ) -> dict[str, Any] | None:
-    """Give `item` its target, or the digest of the calibration that finds it, which is returned to be run first."""
+    """Give `item` its target, or the digest of the calibration that finds it, which is returned to
+    be run first."""
     cell = calibration_of(item["cell"])
     first = _item(cell, common, probe, results, jobs)
     if first["action"] == "done":
@@ -171,5 +174,6 @@ def _calibration(
         item["calibration_run"] = Path(first["run"]).name
         return None
     item["calibration"] = first["digest"]
-    # A finished calibration on the SUT is used where it lies; its evidence comes home with the rest.
+    # A finished calibration on the SUT is used where it lies; its evidence comes home with the
+    # rest.
     return first

@@ -15,8 +15,9 @@ from . import records, user_conf
 def prepare(host_dir: Path, spec: Dict[str, Any]) -> Path:
     """Write a cell's files to a folder of its own below `<host_dir>/debug` and return it.
 
-    `shellrc` in it is a bash start-up file: it enters the folder, loads the environment and puts the
-    exact command into the history. Without a target the settings hold none, so LoadGen's default counts.
+    `shellrc` in it is a bash start-up file: it enters the folder, loads the environment and puts
+    the exact command into the history. Without a target the settings hold none, so LoadGen's
+    default counts.
     """
     cell = spec["cell"]
     name = "-".join(
