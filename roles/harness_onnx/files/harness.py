@@ -68,6 +68,7 @@ DEFAULTS: dict[str, Any] = {
     "seed": 0,
     "signature": None,
     "metric": None,
+    "label_offset": 0,  # added to the model's answer before it is logged: -1 where class 0 is none
     "performance_sample_count": None,
 }
 SCENARIOS = ("SingleStream", "MultiStream", "Offline", "Server")
@@ -128,8 +129,11 @@ def open_samples(config: dict[str, Any], model: Model) -> Samples:
 Answer = Callable[[Sequence[int], Sequence[Array]], None]
 
 
-def answering(with_data: bool, metric: str | None) -> Answer:
-    """A function that completes one batch; each stream of batches needs its own."""
+def answering(with_data: bool, metric: str | None, offset: int = 0) -> Answer:
+    """A function that completes one batch; each stream of batches needs its own.
+
+    `offset` is added to each class, so that the accuracy log holds labels.
+    """
     response, complete = lg.QuerySampleResponse, lg.QuerySamplesComplete
     pool: list[Any] = []
     set_id = response.id.fset
@@ -142,7 +146,10 @@ def answering(with_data: bool, metric: str | None) -> Answer:
         complete(pool if len(pool) == count else pool[:count])
 
     def full(ids: Sequence[int], outputs: Sequence[Array]) -> None:
-        data = classes(outputs[0], len(ids)) if metric == "top1" else as_bytes(outputs, len(ids))
+        if metric == "top1":
+            data = classes(outputs[0], len(ids)) + offset
+        else:
+            data = as_bytes(outputs, len(ids))
         size = data.strides[0]
         start = data.ctypes.data
         ends = range(start, start + size * len(ids), size)
@@ -284,7 +291,8 @@ def run_test(
 ) -> None:
     """The LoadGen test itself. Every exception inside it ends the process."""
     with_data = config["mode"] == "accuracy" or Path(AUDIT).exists()
-    answers = [answering(with_data, config["metric"]) for _ in engine.runners]
+    metric, offset = config["metric"], int(config["label_offset"])
+    answers = [answering(with_data, metric, offset) for _ in engine.runners]
     workers: Workers | None = None
     if config["scenario"] in ("SingleStream", "MultiStream"):
         engine.pin(0)
