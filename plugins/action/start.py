@@ -35,6 +35,8 @@ class ActionModule(Stage):
         the way."""
         found = session.read(host, "probe")
         items = [i for i in found["work"] if i["action"] == "run"]
+        if session.common()["debug"]:
+            items = _to_prepare(items)
         if not items or self._task.check_mode:
             return {"changed": False, "attached": []}
         ready = session.read(host, "provision") or {}
@@ -58,8 +60,16 @@ class ActionModule(Stage):
         )
         if common["debug"] and "debug_dir" in result:
             result["msg"] = _debug_hint(result["debug_dir"], variables)
+            result["prepared"] = items[0]["digest"]
             self.say(host, result["msg"])
         return result
+
+
+def _to_prepare(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the one item that debug prepares: the first that was asked for, not a calibration that
+    would run before it."""
+    asked = [i for i in items if i["cell"]["mode"] != "calibration"]
+    return (asked or items)[:1]
 
 
 def _unready(problem: str, what: Any) -> str:

@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Any, Dict
+from typing import Any, Dict, Optional
 
-from . import records, user_conf
+from . import records, state, user_conf
 
 
 def prepare(host_dir: Path, spec: Dict[str, Any]) -> Path:
     """Write a cell's files to a folder of its own below `<host_dir>/debug` and return it.
 
     `shellrc` in it is a bash start-up file: it enters the folder, loads the environment and puts
-    the exact command into the history. Without a target the settings hold none, so LoadGen's
-    default counts.
+    the exact command into the history. The target is the cell's own, or the one that its
+    calibration found on this host; without either LoadGen's default counts.
     """
     cell = spec["cell"]
     name = "-".join(
@@ -33,11 +33,17 @@ def prepare(host_dir: Path, spec: Dict[str, Any]) -> Path:
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     records.write_inputs(folder, spec["files"])
     settings = spec["settings"]
-    keys = user_conf.apply_target(settings["scenario"], settings["keys"], spec.get("target"))
+    keys = user_conf.apply_target(settings["scenario"], settings["keys"], _target(host_dir, spec))
     text = user_conf.format_user_conf(settings["loadgen_model"], settings["scenario"], keys)
     (folder / "user.conf").write_text(text, encoding="utf-8")
-    command = " ".join(shlex.quote(part) for part in spec["prefix"] + spec["argv"])
-    exports = "".join(f"export {k}={shlex.quote(v)}\n" for k, v in sorted(spec["env"].items()))
+    progress = folder / "progress"
+    progress.write_bytes(b"\0" * records.STATUS_BYTES)
+    argv = records.fill(spec["prefix"] + spec["argv"], str(folder), str(progress))
+    command = " ".join(shlex.quote(part) for part in argv)
+    env = records.fill(
+        {**spec["env"], "BENCHFLEET_STATUS": str(progress)}, str(folder), str(progress)
+    )
+    exports = "".join(f"export {k}={shlex.quote(v)}\n" for k, v in sorted(env.items()))
     shellrc = (
         "[ -f ~/.bashrc ] && . ~/.bashrc\n"
         f"cd {shlex.quote(str(folder))} || exit 1\n{exports}"
@@ -49,3 +55,12 @@ def prepare(host_dir: Path, spec: Dict[str, Any]) -> Path:
     (folder / "launch.sh").write_text(script, encoding="utf-8")
     (folder / "launch.sh").chmod(0o755)
     return folder
+
+
+def _target(host_dir: Path, spec: Dict[str, Any]) -> Optional[Dict[str, float]]:
+    """The target to prepare with, None when none is known yet."""
+    if spec.get("target") or not spec.get("calibration"):
+        return spec.get("target")
+    run = state.read(host_dir)["runs"].get(spec["calibration"])
+    found = records.read_json(host_dir / "runs" / run / "calibration.json") if run else None
+    return (found or {}).get("target")
