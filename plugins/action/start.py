@@ -19,7 +19,7 @@ from ..plugin_utils.stage import Stage, module_result
 from ..plugin_utils.work import artifact_path
 
 MODULE = "benchfleet.mlperf.start"
-_NOT_RECORDED = ("rules", "signature", "skip", "refuse", "payload")
+_NOT_RECORDED = ("rules", "signature", "skip", "refuse", "payload", "stale")
 
 
 class ActionModule(Stage):
@@ -130,6 +130,11 @@ def _spec(
     digests = dict(item["digests"])
     for name in ("model", "dataset"):
         digests[name] = _sha256(item[name], ready) or digests[name]
+        given = (cell[name] or {}).get("sha256")
+        if given and digests[name] != given:
+            raise BenchfleetError(
+                f"{paths[name]} on the host has sha256 {digests[name]}, {given} was asked for."
+            )
     return {
         "digest": item["digest"],
         "attempt": item["attempt"],
@@ -204,7 +209,7 @@ def _debug_hint(folder: str, variables: dict[str, Any]) -> str:
     port = variables.get("ansible_port")
     inner = f"exec bash --rcfile {shlex.quote(folder + '/shellrc')} -i"
     if variables.get("ansible_connection") == "local":
-        return f"nothing was run. To try it by hand: bash --rcfile {shlex.quote(folder + '/shellrc')} -i"
+        return f"nothing was run. To try it by hand: {inner.removeprefix('exec ')}"
     argv = [
         "ssh",
         "-t",

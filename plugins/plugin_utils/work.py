@@ -141,7 +141,7 @@ def _status(
 ) -> dict[str, Any]:
     """Return action, run, job and attempt of a cell that could run."""
     stored = results.find(cell, digest)
-    again = common["rerun"] if cell["mode"] != "calibration" else common["recalibrate"]
+    again = cell.get("stale") or common["rerun" if cell["mode"] != "calibration" else "recalibrate"]
     if not again:
         for run in reversed(stored):
             if results.verdict(run, cell["rules"])["outcome"] == "valid":
@@ -166,6 +166,8 @@ def _calibration(
     """Give `item` its target, or the digest of the calibration that finds it, which is returned to
     be run first."""
     cell = calibration_of(item["cell"])
+    # A run that ended INVALID shows that the target it was given no longer fits the host.
+    cell["stale"] = item["attempt"] > 1 and not common["rerun"]
     first = _item(cell, common, probe, results, jobs)
     if first["action"] == "done":
         item["target"] = json.loads(
