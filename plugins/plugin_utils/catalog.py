@@ -65,7 +65,8 @@ class Catalog:
             if (folder / relative).is_file():
                 return folder / relative
         raise BenchfleetError(
-            f"catalog data file {relative} is missing; looked in {', '.join(map(str, self.folders))}."
+            f"catalog data file {relative} is missing;"
+            f" looked in {', '.join(map(str, self.folders))}."
         )
 
 
@@ -83,15 +84,20 @@ def load(path: Path, kind: str) -> dict[str, Any]:
     Raises BenchfleetError with file, line and reason for bad YAML, a schema violation, or a file
     whose `name` is not its own file name.
     """
-    text = path.read_text(encoding="utf-8")
+    text, value = "", None
     try:
-        value = yaml.load(text, Loader=_Loader)  # noqa: S506 - a safe loader, the C one where there is one
+        text = path.read_text(encoding="utf-8")
+        value = yaml.load(text, Loader=_Loader)
+    except OSError as e:
+        raise BenchfleetError(f"{path}: cannot be read: {e.strerror}.") from None
     except yaml.YAMLError as e:
         mark = getattr(e, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
         raise BenchfleetError(
             f"{path}{line}: not valid YAML: {getattr(e, 'problem', e)}."
         ) from None
+    except ValueError as e:  # bytes that are no UTF-8, a date that does not exist
+        raise BenchfleetError(f"{path}: not valid YAML: {e}.") from None
     found = problems(value, _schema(kind))
     if not found and value["name"] != path.stem:
         found = [(("name",), f"must be the file's own name '{path.stem}', is '{value['name']}'")]

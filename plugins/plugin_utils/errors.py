@@ -16,6 +16,7 @@ class BenchfleetError(Exception):
 def nearest(word: str, valid: Iterable[str]) -> str:
     """Say what `word` might have meant and what is valid, as the tail of an error message."""
     names = sorted({str(v) for v in valid})
-    close = difflib.get_close_matches(str(word), names, n=1, cutoff=0.5)
-    hint = f" Did you mean '{close[0]}'?" if close else ""
+    folded = {n.casefold(): n for n in names}
+    close = difflib.get_close_matches(str(word).casefold(), folded, n=1, cutoff=0.5)
+    hint = f" Did you mean '{folded[close[0]]}'?" if close else ""
     return f"{hint} Valid: {', '.join(names) or 'none'}."

@@ -54,6 +54,7 @@ def models(request: Request, benchmark: Mapping[str, Any], catalog: Catalog) -> 
                 f"{name} has {given} entries, model_path has {count}: give one for each model."
             )
     names = request.model_name or tuple(_stem(str(p)) for p in request.model_path)
+    names = tuple(_NAME.sub("-", n).strip("-.") or "model" for n in names)
     if len(set(names)) < count:
         raise BenchfleetError(
             f"two models have the same name ({', '.join(names)}): set model_name for each."
@@ -63,11 +64,12 @@ def models(request: Request, benchmark: Mapping[str, Any], catalog: Catalog) -> 
 
 
 def _stem(path: str) -> str:
-    return path.split("@", 1)[0].rstrip("/").rsplit("/", 1)[-1].rsplit(".", 1)[0] or "model"
+    """Return the file's name without its ending: the name of a model that was given none."""
+    file = path.split("@", 1)[0] if path.startswith("hf:") else path
+    return file.rstrip("/").rsplit("/", 1)[-1].rsplit(".", 1)[0] or "model"
 
 
 def _own(path: str, name: str, sha256: str | None) -> Model:
-    name = _NAME.sub("-", name).strip("-.") or "model"
     if sha256 is not None and not re.fullmatch(r"[0-9a-f]{64}", sha256):
         raise BenchfleetError(
             f"model_sha256 of {name} is not a sha256 (64 hexadecimal digits): {sha256}."
@@ -78,13 +80,15 @@ def _own(path: str, name: str, sha256: str | None) -> Model:
             raise BenchfleetError(f"{path} is not hf:<owner>/<repo>/<file>@<revision>.")
         if not sha256 and not re.fullmatch(r"[0-9a-f]{40}", found["revision"]):
             raise BenchfleetError(
-                f"{path}: revision '{found['revision']}' can move; give the commit (40 digits), or model_sha256."
+                f"{path}: revision '{found['revision']}' can move;"
+                " give the commit (40 digits), or model_sha256."
             )
         return Model(name, "hf", path, sha256)
     if path.startswith("https://"):
         if not sha256:
             raise BenchfleetError(
-                f"{path} is downloaded only with its digest: -e model_sha256=<64 hexadecimal digits>."
+                f"{path} is downloaded only with its digest:"
+                " -e model_sha256=<64 hexadecimal digits>."
             )
         return Model(name, "url", path, sha256)
     if "://" in path:
@@ -117,6 +121,7 @@ def _reference(benchmark: Mapping[str, Any], catalog: Catalog) -> Model:
         artifact.get("url", ""),
         None,
         True,
-        f"no sha256 of {model['name']} is published; give yours with -e model_path=<path, or URL with model_sha256>"
+        f"no sha256 of {model['name']} is published;"
+        " give yours with -e model_path=<path, or URL with model_sha256>"
         f" (upstream: {artifact.get('url', 'none')})",
     )

@@ -40,13 +40,13 @@ def plan(
     """
     round_ = catalog.get("rounds", request.round)
     chosen = _choose_suts(request, hosts)
-    implementations = _names(request.implementation, catalog, "implementations", ["onnx"])
-    benchmarks = _names(request.benchmark, catalog, "benchmarks", [])
+    implementations = _names(request.implementation, catalog, "implementations")
+    benchmarks = _names(request.benchmark, catalog, "benchmarks")
     _check_words(request)
     cells: list[Cell] = []
     for sut in chosen:
         for name in benchmarks or _required_benchmarks(round_, sut, catalog):
-            for implementation in implementations:
+            for implementation in implementations or _implementations(name, catalog):
                 cells += _combination(
                     request,
                     round_,
@@ -83,12 +83,21 @@ def calibration_of(cell: Cell) -> Cell:
     )
 
 
-def _names(asked: Sequence[str], catalog: Catalog, kind: str, for_all: list[str]) -> list[str]:
+def _names(asked: Sequence[str], catalog: Catalog, kind: str) -> list[str]:
+    """Return the names that were asked for, none for 'all'."""
     if tuple(asked) == ("all",):
-        return for_all
+        return []
     for name in asked:
         catalog.get(kind, name)
     return list(asked)
+
+
+def _implementations(benchmark: str, catalog: Catalog) -> list[str]:
+    """Return what `implementation=all` means: each one of the catalog that runs the benchmark."""
+    every = catalog.names("implementations")
+    able = [n for n in every if benchmark in catalog.get("implementations", n)["benchmarks"]]
+    # Where none does, each refuses the cell and says what it runs: no cell is dropped.
+    return able or every
 
 
 def _check_words(request: Request) -> None:
@@ -112,6 +121,12 @@ def _choose_suts(request: Request, hosts: Mapping[str, Mapping[str, Any]]) -> li
                 raise BenchfleetError(
                     f"the SUT name '{sut.name}' is declared twice, by {other.host} and {sut.host}."
                 )
+    for sut in suts.values():
+        if sut.host not in hosts:
+            raise BenchfleetError(
+                f"SUT {sut.name}: its first member '{sut.host}' is not a host of this play."
+                f"{nearest(sut.host, hosts)}"
+            )
     if request.sut == ("all",):
         return list(suts.values())
     for name in request.sut:
@@ -150,12 +165,19 @@ def _combination(
     device = request.device or sut.device
     if device not in implementation["devices"]:
         raise BenchfleetError(
-            f"device={device} is not one of {implementation['name']}'s.{nearest(device, implementation['devices'])}"
+            f"device={device} is not one of {implementation['name']}'s."
+            f"{nearest(device, implementation['devices'])}"
         )
     if len(sut.members) > 1:
-        refuse = f"SUT {sut.name} spans {len(sut.members)} hosts; runs over several hosts are not built yet"
+        refuse = (
+            f"SUT {sut.name} spans {len(sut.members)} hosts;"
+            " runs over several hosts are not built yet"
+        )
     if name not in implementation["benchmarks"]:
-        refuse = f"implementation {implementation['name']} does not run {name}.{nearest(name, implementation['benchmarks'])}"
+        refuse = (
+            f"implementation {implementation['name']} does not run {name}."
+            f"{nearest(name, implementation['benchmarks'])}"
+        )
     for model in models(request, benchmark, catalog):
         for scenario in _scenarios(request, sut, benchmark, rules):
             for mode in MODES if request.mode == ("all",) else request.mode:
@@ -185,12 +207,15 @@ def _rules(
         if rules:
             refuse = None
             if request.division != "open" and not rules["required"].get(sut.system_type):
-                refuse = f"round {round_['name']} has no {name} for {sut.system_type} systems in division {request.division}"
+                refuse = (
+                    f"round {round_['name']} has no {name} for {sut.system_type} systems"
+                    f" in division {request.division}"
+                )
             return rules, refuse
     if request.division != "open" and benchmark["kind"] != "mlperf":
-        return (
-            {},
-            f"{benchmark['name']} is not an MLPerf benchmark: division {request.division} cannot hold it",
+        return {}, (
+            f"{benchmark['name']} is not an MLPerf benchmark:"
+            f" division {request.division} cannot hold it"
         )
     if benchmark["kind"] == "mlperf":
         return {}, f"round {round_['name']} does not have {benchmark['name']}"
@@ -225,28 +250,12 @@ def _cell(
     catalog: Catalog,
 ) -> Cell:
     label = benchmark["name"] if model.reference else f"{benchmark['name']}.{model.name}"
-    refuse = skip = None
-    if scenario not in benchmark["scenarios"]:
-        refuse = f"{benchmark['name']} has no {scenario} scenario.{nearest(scenario, benchmark['scenarios'])}"
-    needs_dataset = benchmark["dataset"] is not None and benchmark["dataset"]["artifact"] is None
-    if needs_dataset and not request.dataset_path:
-        refuse = (
-            f"{benchmark['name']} needs the lab's own copy of {benchmark['dataset']['name']}:"
-            " -e dataset_path=<folder of .npy files, or .npz, on the SUT>"
-        )
-    if mode == "accuracy" and benchmark["dataset"] is None:
-        skip = "accuracy needs a dataset with known answers; generated inputs have none"
+    refuse, skip = _obstacles(request, benchmark, scenario, mode)
     seconds = _min_duration_ms(request, round_, benchmark) / 1000
     expected = benchmark["expected_s"].get("accuracy", 600.0) if mode == "accuracy" else seconds
     why_not = _why_not_submittable(request, benchmark)
-    return {
+    return _of_sut(sut) | {
         "id": "/".join((sut.name, label, implementation["name"], scenario, mode)),
-        "host": sut.host,
-        "sut": sut.name,
-        "members": list(sut.members),
-        "devices": list(sut.devices),
-        "profile": sut.profile,
-        "system_type": sut.system_type,
         "device": device,
         "benchmark": label,
         "catalog_benchmark": benchmark["name"],
@@ -260,7 +269,7 @@ def _cell(
         "submittable": why_not is None,
         "why_not_submittable": why_not,
         "options": _options(request, implementation, benchmark, scenario),
-        "keys": _keys(request, round_, benchmark, rules, scenario, mode),
+        "keys": _keys(request, round_, benchmark, rules, scenario),
         "loadgen_model": benchmark["loadgen_model"],
         "loadgen_version": round_["loadgen"]["version"],
         "target": _target(request, scenario),
@@ -275,6 +284,38 @@ def _cell(
         "skip": skip,
         "refuse": refuse,
     }
+
+
+def _of_sut(sut: Sut) -> Cell:
+    return {
+        "host": sut.host,
+        "sut": sut.name,
+        "members": list(sut.members),
+        "devices": list(sut.devices),
+        "profile": sut.profile,
+        "system_type": sut.system_type,
+    }
+
+
+def _obstacles(
+    request: Request, benchmark: Mapping[str, Any], scenario: str, mode: str
+) -> tuple[str | None, str | None]:
+    """Return why a cell is refused and why it is skipped, None for each that does not apply."""
+    refuse = skip = None
+    dataset = benchmark["dataset"]
+    if scenario not in benchmark["scenarios"]:
+        refuse = (
+            f"{benchmark['name']} has no {scenario} scenario."
+            f"{nearest(scenario, benchmark['scenarios'])}"
+        )
+    elif dataset is not None and dataset["artifact"] is None and not request.dataset_path:
+        refuse = (
+            f"{benchmark['name']} needs the lab's own copy of {dataset['name']}:"
+            " -e dataset_path=<folder of .npy files, or .npz, on the SUT>"
+        )
+    if mode == "accuracy" and dataset is None:
+        skip = "accuracy needs a dataset with known answers; generated inputs have none"
+    return refuse, skip
 
 
 def _judged_by(
@@ -362,7 +403,6 @@ def _keys(
     benchmark: Mapping[str, Any],
     rules: Mapping[str, Any],
     scenario: str,
-    mode: str,
 ) -> dict[str, Any]:
     """Return the user.conf keys of one run (units as LoadGen's: ms).
 

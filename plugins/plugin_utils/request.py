@@ -7,6 +7,7 @@ happens."""
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -70,6 +71,7 @@ _LISTS = (
     "model_name",
     "model_sha256",
 )
+_WITH_ALL = ("benchmark", "scenario", "mode", "implementation", "sut")
 _BOOLS = ("rerun", "recalibrate", "debug", "affinity")
 _INTS = ("samples", "threads", "instances", "batch_size")
 _FLOATS = ("time_limit", "target_qps", "target_latency", "latency_limit")
@@ -113,6 +115,8 @@ def _value(name: str, value: Any) -> Any:
         return _number(name, value, int)
     if name in _FLOATS:
         return _number(name, value, float)
+    if name == "run_prefix":
+        return _words(name, value)
     if name == "input_shapes":
         return _shapes(value)
     text = str(value).strip()
@@ -132,7 +136,17 @@ def _list(name: str, value: Any) -> tuple[Any, ...]:
     cleaned = tuple(dict.fromkeys(str(i).strip() for i in items if str(i).strip()))
     if not cleaned:
         raise BenchfleetError(f"{name} is an empty list: {value!r}.")
+    if name in _WITH_ALL and "all" in cleaned and len(cleaned) > 1:
+        raise BenchfleetError(f"{name}={','.join(cleaned)}: 'all' stands alone.")
     return cleaned
+
+
+def _words(name: str, value: Any) -> str:
+    try:
+        shlex.split(str(value))
+    except ValueError as e:
+        raise BenchfleetError(f"{name}={value} is not a command: {e}.") from None
+    return str(value).strip()
 
 
 def _bool(name: str, value: Any) -> bool:
@@ -152,7 +166,7 @@ def _number(name: str, value: Any, kind: Callable[[Any], Any]) -> Any:
             f"{name}={value} is not a {'whole ' if kind is int else ''}number."
         ) from None
     if not 0 < number < 1e15:
-        raise BenchfleetError(f"{name}={value} must be above zero.")
+        raise BenchfleetError(f"{name}={value} must be above zero and below 1e15.")
     return number
 
 
@@ -163,11 +177,12 @@ def _shapes(value: Any) -> Mapping[str, Any]:
         except ValueError:
             value = None
     good = isinstance(value, Mapping) and all(
-        isinstance(s, (list, tuple)) and s and all(isinstance(d, int) and d > 0 for d in s)
+        isinstance(s, (list, tuple)) and s and all(type(d) is int and d > 0 for d in s)
         for s in value.values()
     )
     if not good:
         raise BenchfleetError(
-            'input_shapes must name a shape for each input, for example -e \'{"input_shapes": {"ids": [1, 128]}}\'.'
+            "input_shapes must name a shape for each input,"
+            ' for example -e \'{"input_shapes": {"ids": [1, 128]}}\'.'
         )
     return dict(value)

@@ -23,9 +23,13 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "null": (type(None),),
 }
 KEYWORDS = frozenset(
-    "$schema $id $ref $defs $comment title description type enum const properties required "
-    "additionalProperties propertyNames patternProperties items minItems uniqueItems pattern minLength "
-    "minimum exclusiveMinimum maximum minProperties anyOf oneOf".split()
+    (
+        *("$schema", "$id", "$ref", "$defs", "$comment", "title", "description"),
+        *("type", "enum", "const", "anyOf", "oneOf"),
+        *("properties", "required", "additionalProperties", "propertyNames"),
+        *("patternProperties", "minProperties", "items", "minItems", "uniqueItems"),
+        *("pattern", "minLength", "minimum", "exclusiveMinimum", "maximum"),
+    )
 )
 Problem = tuple[tuple[str | int, ...], str]
 

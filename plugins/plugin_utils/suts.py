@@ -14,7 +14,7 @@ from .errors import BenchfleetError, nearest
 
 SYSTEM_TYPES = ("edge", "datacenter", "datacenter,edge")
 _KEYS = ("name", "members", "devices", "profile", "system_type", "device")
-_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.+-]{0,99}$")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,99}")
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def _sut(host: str, entry: dict[str, Any], defaults: Mapping[str, Any]) -> Sut:
             )
     merged = {k: v for k, v in defaults.items() if v} | entry
     name = str(merged.get("name") or host)
-    if not _NAME.match(name):
+    if not _NAME.fullmatch(name):
         raise BenchfleetError(
             f"{host}: the SUT name '{name}' may hold letters, digits and _ . + - only."
         )
@@ -84,4 +84,6 @@ def _sut(host: str, entry: dict[str, Any], defaults: Mapping[str, Any]) -> Sut:
 def _strings(value: Any) -> tuple[str, ...]:
     if value in (None, "", "all"):
         return ()
-    return tuple(str(v).strip() for v in (value.split(",") if isinstance(value, str) else value))
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return tuple(str(v).strip() for v in value)
+    return tuple(v.strip() for v in str(value).split(","))
