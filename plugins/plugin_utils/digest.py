@@ -13,9 +13,11 @@ from typing import Any
 # Left out on purpose: ids, time estimates and limits, division and system type (they judge, not
 # measure).
 _OF_CELL = (
-    "sut members devices profile device catalog_benchmark implementation scenario mode round duration options keys"
-    " loadgen_model loadgen_version run_prefix"
-).split()
+    *("sut", "members", "devices", "profile", "device"),
+    *("benchmark", "catalog_benchmark", "implementation", "scenario", "mode", "round", "duration"),
+    *("options", "keys", "loadgen_model", "loadgen_version", "run_prefix"),
+    *("signature", "metric", "label_offset"),
+)
 
 
 def canonical(value: Any) -> str:
@@ -29,17 +31,12 @@ def run_digest(
     cell: Mapping[str, Any],
     digests: Mapping[str, Any],
     fingerprint: Mapping[str, Any],
-    mode: str | None = None,
 ) -> str:
     """Return the digest of a cell's run on a host with `fingerprint`.
 
     `digests` holds the identities of model, dataset, code and lock. A target that a person gave
-    counts; one that calibration found follows from the rest and does not. `mode` gives the digest
-    of the same cell in another mode ('calibration': the one whose target this cell takes).
+    counts; one that calibration found follows from the rest and does not.
     """
     own = {k: cell[k] for k in _OF_CELL}
     own["target"] = cell["target"]
-    if mode:
-        own["mode"] = mode
-        own["target"] = None
     return canonical({"cell": own, "digests": dict(digests), "host": dict(fingerprint)})
