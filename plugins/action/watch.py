@@ -15,6 +15,7 @@ from typing import Any
 from ansible.errors import AnsibleConnectionFailure
 
 from ..plugin_utils.errors import BenchfleetError
+from ..plugin_utils.probe_script import is_name
 from ..plugin_utils.session import Session
 from ..plugin_utils.stage import Stage, module_result, orphaned
 
@@ -81,7 +82,8 @@ class ActionModule(Stage):
                 self._connection.close()
                 if time.monotonic() - silent_since > patience:
                     raise BenchfleetError(
-                        f"no answer for {patience:.0f} s ({e}); the job goes on there: the same command finds it again."
+                        f"no answer for {patience:.0f} s ({e});"
+                        " the job goes on there: the same command finds it again."
                     ) from None
                 line = "no answer; the job goes on there, trying again"
             if look:
@@ -101,19 +103,17 @@ class ActionModule(Stage):
         script = (
             f"cd {quoted} && echo; echo {MARK}; cat status.json; echo; echo {MARK};"
             f" od -An -v -td8 -N 32 progress 2>/dev/null; echo {MARK}; "
-            f' read -r s < /proc/$(sed -n \'s/.*"pid": *\\([0-9]*\\).*/\\1/p\' status.json | head -n 1)/stat && echo "$s"; echo {MARK}'
+            " p=$(sed -n 's/.*\"pid\": *\\([0-9]*\\).*/\\1/p' status.json | head -n 1);"
+            f' read -r s < "/proc/$p/stat" && echo "$s"; echo {MARK}'
         )
         _code, out, err = self.command(shlex.join(["/bin/sh", "-c", script]))
         parts = out.split(MARK)
         if len(parts) < 5:
             raise BenchfleetError(f"the job's status cannot be read: {(err or out).strip()[-200:]}")
-        try:
-            status = json.loads(parts[1])
-        except ValueError:
-            raise BenchfleetError("the job's status file is damaged") from None
+        status = _status(parts[1])
         fields = parts[3].rpartition(")")[2].split()
         alive = len(fields) > 19 and fields[19] == str(status.get("pid_start"))
-        return Look(status, [int(n) for n in parts[2].split()], alive)
+        return Look(status, [int(n) for n in parts[2].split() if n.isdecimal()], alive)
 
     @staticmethod
     def _sleep(seconds: float, parent: int) -> None:
@@ -145,6 +145,27 @@ class ActionModule(Stage):
                 f"job {lost['job_id']} is lost: {lost['reason']}",
             )
         return self._look(f"{probe['host_dir']}/jobs/{job}").status
+
+
+def _status(text: str) -> dict[str, Any]:
+    """Return a job's status file. The host is not trusted: what has a wrong shape is left out.
+
+    Raises BenchfleetError when it is no JSON object.
+    """
+    try:
+        status = json.loads(text)
+    except (ValueError, RecursionError):
+        status = None
+    if not isinstance(status, dict):
+        raise BenchfleetError("the job's status file is damaged")
+    runs = status.get("runs")
+    good = [
+        r
+        for r in (runs if isinstance(runs, list) else [])
+        if isinstance(r, dict) and isinstance(r.get("digest"), str) and is_name(r.get("run_id"))
+    ]
+    parts = {n: status[n] for n in ("current", "waiting_for") if isinstance(status.get(n), dict)}
+    return status | {"runs": good, "current": None, "waiting_for": None} | parts
 
 
 def _line(look: Look) -> str:

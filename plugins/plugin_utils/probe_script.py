@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .errors import BenchfleetError
+from .evidence import valid_run_id
 
 BEGIN, STATE, END = "BENCHFLEET-PROBE-BEGIN", "BENCHFLEET-PROBE-STATE", "BENCHFLEET-PROBE-END"
 LIMIT = 8 << 20
@@ -24,6 +25,8 @@ LIMIT = 8 << 20
 _SCRIPT = r"""
 h=$1; shift
 case $h in "~") h=$HOME;; "~/"*) h=$HOME/${h#??};; esac
+case $h in *"
+"*) h=;; esac
 r() { [ -r "$2" ] && IFS= read -r v < "$2" && printf '%s=%s\n' "$1" "$v"; }
 echo; echo BENCHFLEET-PROBE-BEGIN
 printf 'home=%s\n' "$h"
@@ -44,10 +47,19 @@ r smt /sys/devices/system/cpu/smt/active
 r governor /sys/devices/system/cpu/cpu0/cpufreq/scaling_governor
 r boost /sys/devices/system/cpu/cpufreq/boost
 r no_turbo /sys/devices/system/cpu/intel_pstate/no_turbo
-while IFS=: read -r k v; do case $k in "model name"*|"CPU part"*) printf 'cpu=%s\n' "${v# }"; break;; esac; done < /proc/cpuinfo
-while IFS=: read -r k v; do case $k in Cpus_allowed_list) printf 'cpus_allowed=%s\n' "$v"; break;; esac; done < /proc/self/status
-while read -r k v x; do case $k in MemTotal:) echo "memory_gib=$(( (v + 524288) / 1048576 ))"; break;; esac; done < /proc/meminfo
-while IFS='=' read -r k v; do case $k in ID) echo "os_id=$v";; VERSION_ID) echo "os_version=$v";; esac; done < /etc/os-release
+while IFS=: read -r k v; do case $k in
+"model name"*|"CPU part"*) printf 'cpu=%s\n' "${v# }"; break;;
+esac; done < /proc/cpuinfo
+while IFS=: read -r k v; do case $k in
+Cpus_allowed_list) printf 'cpus_allowed=%s\n' "$v"; break;;
+esac; done < /proc/self/status
+while read -r k v x; do case $k in
+MemTotal:) printf 'memory_gib=%s\n' "$(( (v + 524288) / 1048576 ))"; break;;
+esac; done < /proc/meminfo
+while IFS='=' read -r k v; do case $k in
+ID) printf 'os_id=%s\n' "$v";;
+VERSION_ID) printf 'os_version=%s\n' "$v";;
+esac; done < /etc/os-release
 printf 'machine=%s\n' "$(uname -m)"
 for p in "$@"; do stat -L -c 'path=%s:%Y:%n' -- "$p" 2>/dev/null; done
 echo BENCHFLEET-PROBE-STATE
@@ -55,9 +67,10 @@ cat "$h/hosts/$i/state.json" 2>/dev/null
 echo; echo BENCHFLEET-PROBE-END
 """
 _FINGERPRINT = (
-    "kernel kernel_build bios product nvidia amdgpu cpu_quota memory_limit cpus_online smt governor boost no_turbo"
-    " cpu cpus_allowed memory_gib os_id os_version machine"
-).split()
+    *("kernel", "kernel_build", "bios", "product", "nvidia", "amdgpu", "cpu_quota", "memory_limit"),
+    *("cpus_online", "smt", "governor", "boost", "no_turbo", "cpu", "cpus_allowed", "memory_gib"),
+    *("os_id", "os_version", "machine"),
+)
 
 
 @dataclass(frozen=True)
@@ -91,7 +104,7 @@ def parse(output: str) -> Probe:
     facts, _sep, state_text = body.partition(f"\n{STATE}\n")
     values: dict[str, str] = {}
     paths: dict[str, str] = {}
-    for line in facts.splitlines():
+    for line in facts.split("\n"):
         key, sep, value = line.partition("=")
         if key == "path" and value.count(":") >= 2:
             size, mtime, path = value.split(":", 2)
@@ -99,7 +112,7 @@ def parse(output: str) -> Probe:
         elif sep:
             values.setdefault(key, value.strip().strip('"'))
     home, host_id = values.get("home", ""), values.get("host_id", "")
-    if not re.fullmatch(r"/[^\x00-\x1f]*", home) or not re.fullmatch(
+    if not re.fullmatch(r"/[^\x00-\x1f\x7f\ufffd]*", home) or not re.fullmatch(
         r"[A-Za-z0-9][A-Za-z0-9._-]*", host_id
     ):
         raise BenchfleetError(
@@ -116,11 +129,32 @@ def parse(output: str) -> Probe:
 
 
 def _state(text: str) -> dict[str, Any]:
+    """Return the host's state file with only what has the right shape: the host is not trusted.
+
+    Job and run ids become parts of paths here, so each must be a plain name.
+    """
     try:
         value = json.loads(text) if text.strip() else {}
-    except ValueError:
-        value = {}
-    good = isinstance(value, dict) and all(
-        isinstance(value.get(k, {}), dict) for k in ("jobs", "runs")
+    except (ValueError, RecursionError):
+        return {}
+    jobs, runs = (
+        (value.get(k) for k in ("jobs", "runs")) if isinstance(value, dict) else (None,) * 2
     )
-    return value if good else {}
+    return {
+        "jobs": {k: j for k, j in jobs.items() if _is_job(k, j)} if isinstance(jobs, dict) else {},
+        "runs": {d: r for d, r in runs.items() if is_name(r)} if isinstance(runs, dict) else {},
+    }
+
+
+def is_name(text: Any) -> bool:
+    """Return whether what a host calls a job or a run can be a part of a path."""
+    return isinstance(text, str) and valid_run_id(text)
+
+
+def _is_job(name: str, job: Any) -> bool:
+    return (
+        is_name(name)
+        and isinstance(job, dict)
+        and isinstance(job.get("digests", []), list)
+        and isinstance(job.get("pid", 0), (int, type(None)))
+    )

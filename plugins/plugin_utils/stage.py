@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+import re
+from abc import abstractmethod
+from typing import Any, ClassVar
 
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
@@ -31,7 +33,7 @@ class Stage(ActionBase):
     _supports_async = False
     NAME = ""
     # Options of the module documentation with their defaults; `session` is always there.
-    OPTIONS: dict[str, Any] = {}
+    OPTIONS: ClassVar[dict[str, Any]] = {}
 
     def run(
         self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
@@ -47,22 +49,23 @@ class Stage(ActionBase):
             found = self.stage(session, host, options, variables)
         except (BenchfleetError, AnsibleConnectionFailure) as e:
             found = {
-                "fault": str(e).strip(),
+                "fault": printable(str(e)),
                 "unreachable": isinstance(e, AnsibleConnectionFailure),
             }
         except OSError as e:
             found = {"fault": f"{e.filename or 'this controller'}: {e.strerror or e}."}
         session.record(host, self.NAME, found)
-        shown = {
-            k: found[k] for k in ("fault", "todo", "built", "missing_packages", "msg") if k in found
-        }
-        return {"changed": bool(found.get("changed")), **shown}
+        shown: dict[str, Any] = {"changed": bool(found.get("changed"))}
+        for name in ("fault", "todo", "built", "missing_packages", "msg"):
+            if name in found:
+                shown[name] = found[name]
+        return shown
 
+    @abstractmethod
     def stage(
         self, session: Session, host: str, options: dict[str, Any], variables: dict[str, Any]
     ) -> dict[str, Any]:
         """Do the stage's work for `host` and return what to record. Raises BenchfleetError."""
-        raise AnsibleActionFail(f"{type(self).__name__} has no work of its own")
 
     def options(self) -> dict[str, Any]:
         """Return the task's arguments over the defaults; refuse unknown ones."""
@@ -76,7 +79,7 @@ class Stage(ActionBase):
 
     def say(self, host: str, text: str) -> None:
         """Show one line of progress at once, under every callback and ansible-runner."""
-        display.display(f"  {host}: {text}")
+        display.display(f"  {host}: {printable(text)}")
 
     def command(self, text: str) -> tuple[int, str, str]:
         """Run one shell command on the host with neither module nor become; return (code, out,
@@ -85,6 +88,11 @@ class Stage(ActionBase):
             self._connection._connect()
         code, out, err = self._connection.exec_command(text, sudoable=False)
         return code, _text(out), _text(err)
+
+
+def printable(text: str) -> str:
+    """Return text without control characters: what a host says must not steer a terminal."""
+    return re.sub(r"[\x00-\x1f\x7f-\x9f]+", " ", text).strip()
 
 
 def orphaned(parent: int) -> bool:
