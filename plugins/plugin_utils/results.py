@@ -21,9 +21,15 @@ from .errors import BenchfleetError
 
 _JUDGES = ("assess.py", "loadgen_log.py", "accuracy.py")
 _COLUMNS = (
-    "path sut benchmark model implementation scenario mode round division duration digest started outcome metric value unit"
-    " accuracy submittable judged_with verdict"
-).split()
+    *("path", "sut", "benchmark", "model", "implementation", "scenario", "mode", "round"),
+    *("division", "duration", "digest", "started", "outcome", "metric", "value", "unit"),
+    *("accuracy", "submittable", "judged_with", "verdict"),
+)
+# What says nothing about the index itself: somebody writes it, or the disk does not take it.
+_NOT_DAMAGED = (
+    *(sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM),
+    *(sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN),
+)
 _SCHEMA = (
     f"CREATE TABLE IF NOT EXISTS runs ({', '.join(_COLUMNS)}, PRIMARY KEY (path)) WITHOUT ROWID"
 )
@@ -58,12 +64,10 @@ class Results:
     def find(self, cell: Mapping[str, Any], digest: str, mode: str | None = None) -> list[Path]:
         """Return the stored runs of a cell with this run digest, oldest first."""
         try:
-            names = sorted(
-                n for n in os.listdir(self.folder(cell, mode)) if n.endswith(f"-{digest[:8]}")
-            )
+            runs = list(self.folder(cell, mode).iterdir())
         except FileNotFoundError:
             return []
-        return [self.folder(cell, mode) / n for n in names]
+        return sorted(run for run in runs if run.name.endswith(f"-{digest[:8]}"))
 
     def verdict(self, run: Path, rules: Mapping[str, Any]) -> dict[str, Any]:
         """Return the assessment of a stored run under `rules`, from the index where it holds it."""
@@ -89,16 +93,26 @@ class Results:
 
     def add(self, entries: list[tuple[Path, Mapping[str, Any], dict[str, Any]]]) -> None:
         """Index runs given as (run, rules, verdict). A damaged index is set aside and begun
-        anew."""
+        anew.
+
+        Raises BenchfleetError when the disk does not take it, or somebody holds it for a minute.
+        """
         if not entries:
             return
         rows = [self._row(*entry) for entry in entries]
         self.root.mkdir(parents=True, exist_ok=True)
         try:
             self._insert(rows)
-        except sqlite3.DatabaseError:
-            os.replace(self.index, self.index.with_suffix(".damaged"))
+        except sqlite3.DatabaseError as e:
+            if getattr(e, "sqlite_errorcode", 0) & 0xFF in _NOT_DAMAGED:
+                raise BenchfleetError(f"{self.index} cannot be written: {e}.") from None
+            self.index.replace(self.index.with_suffix(".damaged"))
+            self._drop_journal()
             self._insert(rows)
+
+    def _drop_journal(self) -> None:
+        """Remove what SQLite would otherwise play into the next index of this name."""
+        self.index.with_name(f"{self.index.name}-journal").unlink(missing_ok=True)
 
     def _insert(self, rows: list[tuple[Any, ...]]) -> None:
         marks = ", ".join("?" * len(_COLUMNS))
@@ -107,7 +121,7 @@ class Results:
             db.executemany(f"INSERT OR REPLACE INTO runs VALUES ({marks})", rows)
 
     def _row(self, run: Path, rules: Mapping[str, Any], verdict: dict[str, Any]) -> tuple[Any, ...]:
-        record = json.loads((run / "run.json").read_text(encoding="utf-8"))
+        record = _record(run)
         cell = record["cell"]
         model = cell["model"]["name"] if isinstance(cell.get("model"), dict) else cell.get("model")
         values = dict(
@@ -145,16 +159,26 @@ class Results:
         """
         entries = []
         for run in self.stored():
-            record = json.loads((run / "run.json").read_text(encoding="utf-8"))
-            rules = rules_of(record["cell"])
+            rules = rules_of(_record(run)["cell"])
             entries.append((run, rules, assess(run, dict(rules)).to_json()))
-        if self.index.exists():
-            self.index.unlink()
+        self.index.unlink(missing_ok=True)
+        self._drop_journal()
         self.add(entries)
         return len(entries)
 
     def _key(self, run: Path) -> str:
         return str(run.relative_to(self.root))
+
+
+def _record(run: Path) -> dict[str, Any]:
+    path = run / "run.json"
+    try:
+        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(record["cell"], dict) and isinstance(record["digest"], str):
+            return record
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    raise BenchfleetError(f"{path} is damaged or missing; move {run} out of the results folder.")
 
 
 def _judged_with(rules: Mapping[str, Any]) -> str:
