@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import http.client
 import json
 import os
 import re
@@ -55,7 +56,7 @@ def _path(store: Path, sha256: str) -> Path:
 def _remembered(path: Path) -> str | None:
     try:
         value: str = json.loads(path.read_text(encoding="utf-8"))["sha256"]
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return None
     return value
 
@@ -85,11 +86,11 @@ class _KeepHeaders(urllib.request.HTTPRedirectHandler):
 
 
 class _DropToken(urllib.request.HTTPRedirectHandler):
-    """Follow redirects without the token: it is for the first server only."""
+    """Follow redirects; the token goes to the first server only, which may name its own paths."""
 
     def redirect_request(self, req: Any, *args: Any, **kw: Any) -> Any:
         new = super().redirect_request(req, *args, **kw)
-        if new is not None:
+        if new is not None and (new.type, new.host) != (req.type, req.host):
             new.remove_header("Authorization")
         return new
 
@@ -117,13 +118,18 @@ def _published_sha256(url: str, headers: dict[str, str], where: str) -> str:
 
 def _refusal(where: str, error: urllib.error.HTTPError) -> str:
     if error.code in (401, 403):
-        return f"{where}: access is refused ({error.code}). Accept its licence there and set HF_TOKEN on this controller."
+        return (
+            f"{where}: access is refused ({error.code})."
+            " Accept its licence there and set HF_TOKEN on this controller."
+        )
     return f"{where} cannot be downloaded: the server answered {error.code} {error.reason}."
 
 
 def _download(url: str, headers: dict[str, str], where: str, sha256: str, final: Path) -> None:
-    """Download to `<final>.part`, going on where an earlier attempt stopped; verify, then
-    publish."""
+    """Download to `<final>.part`, going on where an earlier attempt stopped, and publish it.
+
+    A complete part that is wrong is discarded; one that is not complete stays for the next call.
+    """
     final.parent.mkdir(parents=True, exist_ok=True)
     part = final.with_suffix(".part")
     have = part.stat().st_size if part.exists() else 0
@@ -132,18 +138,12 @@ def _download(url: str, headers: dict[str, str], where: str, sha256: str, final:
     )
     try:
         with urllib.request.build_opener(_DropToken).open(request, timeout=_TIMEOUT_S) as answer:
-            size = int(answer.headers.get("Content-Length") or 0)
-            free = shutil.disk_usage(final.parent).free
-            if size + _RESERVE > free:
-                raise BenchfleetError(
-                    f"{where} needs {size >> 20} MB, {final.parent} has {free >> 20} MB free."
-                )
-            with part.open("ab" if answer.status == 206 else "wb") as f:
-                shutil.copyfileobj(answer, f, 1 << 20)
+            _receive(answer, part, where)
     except urllib.error.HTTPError as e:
-        part.unlink(missing_ok=True)
-        raise BenchfleetError(_refusal(where, e)) from None
-    except (OSError, ValueError) as e:
+        # 416: nothing is left to send, so the digest tells whether the part is the whole file.
+        if not (e.code == 416 and have):
+            raise BenchfleetError(_refusal(where, e)) from None
+    except (OSError, ValueError, http.client.HTTPException) as e:
         raise BenchfleetError(
             f"{where}: the download stopped ({e}); the same command goes on with it."
         ) from None
@@ -156,3 +156,19 @@ def _download(url: str, headers: dict[str, str], where: str, sha256: str, final:
         )
     part.chmod(0o444)
     part.rename(final)
+
+
+def _receive(answer: Any, part: Path, where: str) -> None:
+    """Add the answer's body to the part. Raises OSError when it ends before its stated length."""
+    size = int(answer.headers.get("Content-Length") or 0)
+    free = shutil.disk_usage(part.parent).free
+    if size + _RESERVE > free:
+        raise BenchfleetError(
+            f"{where} needs {size >> 20} MB, {part.parent} has {free >> 20} MB free."
+        )
+    with part.open("ab" if answer.status == 206 else "wb") as f:
+        before = f.tell()
+        shutil.copyfileobj(answer, f, 1 << 20)
+        got = f.tell() - before
+    if got < size:
+        raise OSError(f"{got} of {size} bytes came")
