@@ -16,6 +16,14 @@ from .session import Session
 # Outcomes that do not fail a host: a skipped cell had nothing to do here, a prepared one was asked
 # for by debug.
 GOOD = ("valid", "skipped", "prepared")
+_OF_CELL = (
+    *("id", "host", "sut", "benchmark", "implementation", "scenario", "mode"),
+    *("round", "division", "duration"),
+)
+_BRIEF = (
+    *("id", "sut", "benchmark", "scenario", "mode", "outcome", "metric", "value", "unit"),
+    *("validity", "accuracy", "run", "submittable"),
+)
 _STAGES = ("probe", "provision", "start", "watch", "gather")
 
 
@@ -28,7 +36,7 @@ def conclude(session: Session, results: Results) -> list[dict[str, Any]]:
         stages = {name: session.read(host, name) or {} for name in _STAGES}
         items = stages["probe"].get("work")
         if items is None:
-            own = [_blank(c) | _unreached(stages["probe"]) for c in session.cells(host)]
+            own = [_blank(c) | _unreached(c, stages["probe"]) for c in session.cells(host)]
         else:
             own = [_outcome(i, stages, common, results, entries) for i in items]
             own = [o for o, i in zip(own, items, strict=True) if _shown(o, i, session.cells(host))]
@@ -85,8 +93,7 @@ def planned(session: Session) -> list[dict[str, Any]]:
 
 def brief(outcome: Mapping[str, Any]) -> dict[str, Any]:
     """Return an outcome without its details, small enough for hundreds of cells in one result."""
-    names = "id sut benchmark scenario mode outcome metric value unit validity accuracy run submittable".split()
-    return {n: outcome.get(n) for n in names} | {
+    return {n: outcome.get(n) for n in _BRIEF} | {
         "reason": (outcome["reasons"] or [{}])[0].get("what")
     }
 
@@ -120,11 +127,10 @@ def _seconds(item: dict[str, Any] | None, items: Mapping[str, dict[str, Any]]) -
 
 def _shown(outcome: dict[str, Any], item: dict[str, Any], cells: list[dict[str, Any]]) -> bool:
     """A calibration that nobody asked for is shown only when it went wrong."""
-    return outcome["outcome"] != "valid" or item["cell"]["id"] in {c["id"] for c in cells}
+    return outcome["outcome"] not in GOOD or item["cell"]["id"] in {c["id"] for c in cells}
 
 
 def _blank(cell: Mapping[str, Any]) -> dict[str, Any]:
-    names = "id host sut benchmark implementation scenario mode round division duration".split()
     empty: dict[str, Any] = {
         "outcome": "failed",
         "reasons": [],
@@ -140,16 +146,24 @@ def _blank(cell: Mapping[str, Any]) -> dict[str, Any]:
         "validity": None,
         "submittable": False,
     }
-    return {n: cell[n] for n in names} | empty
+    return {n: cell[n] for n in _OF_CELL} | empty
 
 
-def _unreached(probe: Mapping[str, Any]) -> dict[str, Any]:
+def _unreached(cell: Mapping[str, Any], probe: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the outcome of a cell whose host did not answer, unless the plan ruled it out."""
+    if cell["refuse"] or cell["skip"]:
+        return _ruled_out(cell["refuse"] or cell["skip"], bool(cell["refuse"]), cell["id"])
     what = str(probe.get("fault") or "the host was not reached")
     outcome = "unreachable" if probe.get("unreachable") or not probe else "failed"
     return {
         "outcome": outcome,
         "reasons": [_reason(what, "the host", "Mend the connection, run the same command again.")],
     }
+
+
+def _ruled_out(why: str, refused: bool, cell_id: str) -> dict[str, Any]:
+    word = "refused" if refused else "skipped"
+    return {"outcome": word, "reasons": [_reason(why, cell_id, "")]}
 
 
 def _reason(what: str, where: str, do: str) -> dict[str, str]:
@@ -166,8 +180,7 @@ def _outcome(
     cell = item["cell"]
     found = _blank(cell) | {"digest": item["digest"]}
     if item["action"] in ("skip", "refuse"):
-        word = "skipped" if item["action"] == "skip" else "refused"
-        return found | {"outcome": word, "reasons": [_reason(item["reason"], cell["id"], "")]}
+        return found | _ruled_out(item["reason"], item["action"] == "refuse", cell["id"])
     run = item["run"] or stages["gather"].get("runs", {}).get(item["digest"])
     if run is None:
         return found | _missing(item, stages, common)
@@ -194,9 +207,12 @@ def _missing(
     item: dict[str, Any], stages: Mapping[str, Mapping[str, Any]], common: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Explain why a cell that was to run has no run here."""
-    if common["debug"] and not stages["start"].get("fault"):
-        text = str(stages["start"].get("msg") or "prepared")
-        return {"outcome": "prepared", "reasons": [_reason(text, item["cell"]["id"], "")]}
+    if common["debug"] and stages["start"].get("prepared"):
+        if stages["start"]["prepared"] == item["digest"]:
+            text = str(stages["start"]["msg"])
+            return {"outcome": "prepared", "reasons": [_reason(text, item["cell"]["id"], "")]}
+        text = "debug prepares one cell: name this one's benchmark, scenario and mode to get it"
+        return {"outcome": "skipped", "reasons": [_reason(text, item["cell"]["id"], "")]}
     fault = stages["gather"].get("faults", {}).get(item["digest"])
     if fault:
         return {

@@ -36,7 +36,10 @@ def outcomes(found: Sequence[Mapping[str, Any]], root: Path) -> list[str]:
     shown = list(found) if len(found) <= _MOST_LINES else shown
     lines = ["", *render(header, [_row(o) for o in shown], frozenset({4}))]
     if len(shown) < len(found):
-        lines.append(f"… {len(found)} cells in all; those not shown are valid.")
+        valid = sum(o["outcome"] == "valid" for o in found)
+        lines.append(
+            f"… {len(found)} cells in all, {valid} of them valid; all are in {root / 'outcomes'}."
+        )
     groups = _by_reason(found)
     for same in groups[:_MOST_REASONS]:
         lines += _why(same, root)
@@ -71,7 +74,10 @@ def planned(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         total[r["sut"]] = total.get(r["sut"], 0.0) + r["expected_s"]
     longest = max(total.values(), default=0.0)
     todo = sum(bool(r["todo"]) for r in rows)
-    end = f"{len(rows)} cells on {len(total)} SUTs, {todo} to do; about {duration(longest)} (SUTs work at the same time)."
+    end = (
+        f"{len(rows)} cells on {len(total)} SUTs, {todo} to do;"
+        f" about {duration(longest)} (SUTs work at the same time)."
+    )
     return ["", *render(header, body, frozenset({5})), "", end]
 
 
@@ -125,5 +131,8 @@ def _why(same: Sequence[Mapping[str, Any]], root: Path) -> list[str]:
 
 def _not_submittable(found: Sequence[Mapping[str, Any]]) -> str:
     if any(o["duration"] == "test" for o in found):
-        return "test-length runs (duration=official makes runs of the round's length), or no MLPerf benchmark."
+        return (
+            "test-length runs (duration=official makes runs of the round's length),"
+            " or no MLPerf benchmark."
+        )
     return "not an MLPerf benchmark, or not valid."
