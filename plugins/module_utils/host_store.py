@@ -11,7 +11,9 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import shutil
 import tempfile
+from pathlib import Path
 from typing import Any, Iterator
 
 
@@ -22,7 +24,7 @@ class HostError(Exception):
 def sha256_of(path: str) -> str:
     """Return the sha256 (hex) of a file, in constant memory. Raises OSError."""
     digest = hashlib.sha256()
-    with open(path, "rb") as f:
+    with Path(path).open("rb") as f:
         for block in iter(lambda: f.read(1 << 20), b""):
             digest.update(block)
     return digest.hexdigest()
@@ -31,8 +33,8 @@ def sha256_of(path: str) -> str:
 @contextlib.contextmanager
 def locked(path: str) -> Iterator[None]:
     """Hold an exclusive flock on `path` (made if missing): homes may be shared between hosts."""
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    with open(path, "a", encoding="utf-8") as f:
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with Path(path).open("a", encoding="utf-8") as f:
         fcntl.flock(f, fcntl.LOCK_EX)
         yield
 
@@ -41,39 +43,46 @@ def write_files(folder: str, files: list[dict[str, Any]], check: bool) -> bool:
     """Make `folder` hold exactly the given files ({"path", "content": base64}); return True if it
     changed.
 
-    The folder is named by its content, so an existing complete one is never written again.
+    The folder is named by its content, so an existing complete one is never written again; what an
+    interrupted removal left of one is replaced.
     """
-    if os.path.exists(os.path.join(folder, ".complete")):
+    final = Path(folder)
+    if (final / ".complete").exists():
         return False
     if check:
         return True
-    parent = os.path.dirname(folder)
-    os.makedirs(parent, exist_ok=True)
-    staging = tempfile.mkdtemp(prefix=".partial-", dir=parent)
-    for entry in files:
-        target = os.path.join(staging, entry["path"])
-        os.makedirs(os.path.dirname(target), exist_ok=True)
-        with open(target, "wb") as f:
-            f.write(base64.b64decode(entry["content"]))
-    with open(os.path.join(staging, ".complete"), "w", encoding="utf-8"):
-        pass
-    os.chmod(staging, 0o755)
+    final.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=".partial-", dir=final.parent))
     try:
-        os.rename(staging, folder)
-    except OSError:
-        if not os.path.exists(os.path.join(folder, ".complete")):
-            raise
+        for entry in files:
+            target = staging / entry["path"]
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(base64.b64decode(entry["content"]))
+        (staging / ".complete").touch()
+        staging.chmod(0o755)
+        _put(staging, final)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
     return True
+
+
+def _put(staging: Path, final: Path) -> None:
+    """Rename `staging` to `final`, unless another host of a shared home was faster."""
+    with locked(str(final.parent / ".lock")):
+        if (final / ".complete").exists():
+            return
+        shutil.rmtree(final, ignore_errors=True)
+        staging.rename(final)
 
 
 def artifact_path(home: str, sha256: str) -> str:
     """Return where the artifact of this digest lives."""
-    return os.path.join(home, "artifacts", "sha256", sha256[:2], sha256)
+    return str(Path(home, "artifacts", "sha256", sha256[:2], sha256))
 
 
 def missing_artifacts(home: str, digests: list[str]) -> list[str]:
     """Return those of `digests` that the host does not hold."""
-    return [d for d in digests if not os.path.isfile(artifact_path(home, d))]
+    return [d for d in digests if not Path(artifact_path(home, d)).is_file()]
 
 
 def publish_artifact(home: str, sha256: str, part: str) -> None:
@@ -83,14 +92,15 @@ def publish_artifact(home: str, sha256: str, part: str) -> None:
     """
     actual = sha256_of(part)
     if actual != sha256:
-        os.unlink(part)
+        Path(part).unlink()
         raise HostError(
-            f"a transferred artifact is damaged: sha256 {actual}, expected {sha256}; run the command again."
+            f"a transferred artifact is damaged: sha256 {actual}, expected {sha256};"
+            " run the command again."
         )
-    target = artifact_path(home, sha256)
-    os.makedirs(os.path.dirname(target), exist_ok=True)
-    os.chmod(part, 0o444)
-    os.rename(part, target)
+    target = Path(artifact_path(home, sha256))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    Path(part).chmod(0o444)
+    Path(part).rename(target)
 
 
 def path_digest(path: str, known: dict[str, Any]) -> dict[str, Any]:
@@ -100,17 +110,16 @@ def path_digest(path: str, known: dict[str, Any]) -> dict[str, Any]:
     Raises HostError when the path cannot be read.
     """
     try:
-        stat = os.stat(path)
-        if not os.path.isdir(path):
+        stat = Path(path).stat()
+        if not Path(path).is_dir():
             record: dict[str, Any] = {"size": stat.st_size, "mtime": int(stat.st_mtime)}
             if {k: known.get(k) for k in record} == record:
                 return known
             return dict(record, sha256=sha256_of(path))
         tree = hashlib.sha256()
-        for name in sorted(os.listdir(path)):
-            full = os.path.join(path, name)
-            if os.path.isfile(full):
-                tree.update(f"{name}\0{sha256_of(full)}\n".encode())
+        for full in sorted(Path(path).iterdir()):
+            if full.is_file():
+                tree.update(os.fsencode(full.name) + f"\0{sha256_of(str(full))}\n".encode())
         return {"size": stat.st_size, "mtime": int(stat.st_mtime), "sha256": tree.hexdigest()}
     except OSError as e:
         raise HostError(f"{path} cannot be read on this host: {e.strerror}.") from None

@@ -12,14 +12,15 @@ import re
 import shutil
 import subprocess
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from .host_store import HostError, locked
 
 OLDEST, NEWEST = (3, 9), (3, 13)
 _PROBE = (
-    "import sys, importlib.util as u; print('%d %d' % sys.version_info[:2], sys.executable,"
-    " bool(u.find_spec('venv')), bool(u.find_spec('ensurepip')), bool(u.find_spec('pip')))"
+    "import sys, importlib.util as u; print(*sys.version_info[:2], sys.executable,"
+    " *(bool(u.find_spec(n)) for n in ('venv', 'ensurepip', 'pip')), sep='\\t')"
 )
 
 
@@ -52,7 +53,7 @@ class Interpreter:
 
 def ready(home: str, name: str) -> bool:
     """Return whether the environment is complete."""
-    return os.path.exists(os.path.join(home, "envs", name, "benchfleet.json"))
+    return Path(home, "envs", name, "benchfleet.json").exists()
 
 
 def missing_packages(spec: Spec) -> list[str]:
@@ -84,10 +85,10 @@ def interpreters(wanted: str) -> list[Interpreter]:
     )
     found = []
     for name in names:
-        path = shutil.which(os.path.expanduser(name))
+        path = shutil.which(str(Path(name).expanduser()))
         out = _output([path, "-I", "-c", _PROBE]) if path else None
-        if out and len(out.split()) == 6:
-            major, minor, where, venv, ensurepip, pip = out.split()
+        if out and len(out.split("\t")) == 6:
+            major, minor, where, venv, ensurepip, pip = out.split("\t")
             version = (int(major), int(minor))
             if OLDEST <= version <= NEWEST or wanted != "auto":
                 found.append(
@@ -103,7 +104,7 @@ def build(home: str, spec: Spec) -> bool:
     """
     if ready(home, spec.name):
         return False
-    with locked(os.path.join(home, "envs", ".lock")):
+    with locked(str(Path(home, "envs", ".lock"))):
         if ready(home, spec.name):
             return False
         if shutil.disk_usage(home).free < 1 << 30:
@@ -116,71 +117,56 @@ def _build(home: str, spec: Spec) -> None:
     candidates = interpreters(spec.python)
     if not candidates:
         raise HostError(
-            f"no Python {OLDEST[0]}.{OLDEST[1]} to {NEWEST[0]}.{NEWEST[1]} here; set benchfleet_python."
+            f"no Python {OLDEST[0]}.{OLDEST[1]} to {NEWEST[0]}.{NEWEST[1]} here;"
+            " set benchfleet_python."
         )
     python = candidates[0]
-    final = os.path.join(home, "envs", spec.name)
+    final = Path(home, "envs", spec.name)
     shutil.rmtree(final, ignore_errors=True)
-    os.makedirs(os.path.join(home, "logs"), exist_ok=True)
-    log = os.path.join(home, "logs", f"env-{spec.name}.log")
-    with open(log, "w", encoding="utf-8"):
-        pass
-    _run(
-        [python.path, "-m", "venv"] + ([] if python.ensurepip else ["--without-pip"]) + [final],
-        log,
-        {},
-    )
-    inner = os.path.join(final, "bin", "python")
+    log = Path(home, "logs", f"env-{spec.name}.log")
+    log.parent.mkdir(exist_ok=True)
+    log.write_bytes(b"")
+    without = [] if python.ensurepip else ["--without-pip"]
+    _run([python.path, "-m", "venv", *without, str(final)], log, {})
+    inner = str(final / "bin" / "python")
     pip = (
         [inner, "-I", "-m", "pip"]
         if python.ensurepip
         else [python.path, "-I", "-m", "pip", "--python", inner]
     )
-    locks = os.path.join(final, "requirements")
-    os.makedirs(locks)
+    locks = final / "requirements"
+    locks.mkdir(parents=True)
     for name, text in spec.requirements.items():
-        with open(os.path.join(locks, name), "w", encoding="utf-8") as f:
-            f.write(text)
-    install = pip + ["install", "--no-input", "--disable-pip-version-check", "--no-compile"]
+        (locks / name).write_text(text, encoding="utf-8")
+    install = [*pip, "install", "--no-input", "--disable-pip-version-check", "--no-compile"]
     environment = dict(spec.environment, PIP_NO_WARN_SCRIPT_LOCATION="1")
-    locked_files = [
-        n for n in spec.requirements if n != spec.loadgen or not _must_build(spec, [python])
-    ]
-    arguments = [a for n in locked_files for a in ("-r", os.path.join(locks, n))]
-    _run(install + ["--require-hashes", "--only-binary", ":all:"] + arguments, log, environment)
-    if spec.loadgen not in locked_files:
-        wheel = _loadgen_wheel(home, spec, python, pip, os.path.join(locks, spec.loadgen), log)
-        _run(install + ["--no-index", "--no-deps", wheel], log, environment)
-    record = {"python": "%d.%d" % python.version, "requirements": sorted(spec.requirements)}
-    with open(os.path.join(final, "benchfleet.json"), "w", encoding="utf-8") as f:
-        json.dump(record, f)
+    source = _must_build(spec, [python])
+    locked_files = [n for n in spec.requirements if n != spec.loadgen or not source]
+    arguments = [a for n in locked_files for a in ("-r", str(locks / n))]
+    _run([*install, "--require-hashes", "--only-binary", ":all:", *arguments], log, environment)
+    if source:
+        wheel = _loadgen_wheel(home, spec, python, pip, log)
+        _run([*install, "--no-index", "--no-deps", wheel], log, environment)
+    record = {
+        "python": ".".join(map(str, python.version)),
+        "requirements": sorted(spec.requirements),
+    }
+    (final / "benchfleet.json").write_text(json.dumps(record), encoding="utf-8")
 
 
-def _loadgen_wheel(
-    home: str, spec: Spec, python: Interpreter, pip: list[str], lock: str, log: str
-) -> str:
+def _loadgen_wheel(home: str, spec: Spec, python: Interpreter, pip: list[str], log: Path) -> str:
     """Build LoadGen once from its locked source package and keep the wheel; return its path."""
-    tag = "%s-cp%d%d-%s" % (
-        (os.path.splitext(spec.loadgen)[0],) + python.version + (platform.machine(),)
-    )
-    folder = os.path.join(home, "wheels", tag)
-    if not os.path.isdir(folder):
-        staging = folder + ".partial"
+    lock = Path(home, "envs", spec.name, "requirements", spec.loadgen)
+    version = "".join(map(str, python.version))
+    folder = Path(home, "wheels", f"{lock.stem}-cp{version}-{platform.machine()}")
+    if not folder.is_dir():
+        staging = folder.with_name(f"{folder.name}.partial")
         shutil.rmtree(staging, ignore_errors=True)
-        argv = pip + [
-            "wheel",
-            "--require-hashes",
-            "--no-deps",
-            "--no-binary",
-            ":all:",
-            "-w",
-            staging,
-            "-r",
-            lock,
-        ]
+        from_source = ["--require-hashes", "--no-deps", "--no-binary", "mlcommons-loadgen"]
+        argv = [*pip, "wheel", *from_source, "-w", str(staging), "-r", str(lock)]
         _run(argv, log, spec.environment)
-        os.rename(staging, folder)
-    return os.path.join(folder, sorted(os.listdir(folder))[0])
+        staging.rename(folder)
+    return str(sorted(folder.iterdir())[0])
 
 
 def _must_build(spec: Spec, found: list[Interpreter]) -> bool:
@@ -188,16 +174,17 @@ def _must_build(spec: Spec, found: list[Interpreter]) -> bool:
 
 
 def _has_headers(found: list[Interpreter]) -> bool:
-    code = "import sysconfig, os; print(os.path.exists(os.path.join(sysconfig.get_paths()['include'], 'Python.h')))"
-    return _output([found[0].path, "-I", "-c", code]) == "True"
+    code = "import sysconfig; print(sysconfig.get_paths()['include'])"
+    folder = _output([found[0].path, "-I", "-c", code])
+    return bool(folder) and Path(str(folder), "Python.h").exists()
 
 
 def _os_names(wanted: list[str]) -> list[str]:
     if not wanted:
         return []
     try:
-        with open("/etc/os-release", encoding="utf-8") as f:
-            like = " ".join(re.findall(r'^ID(?:_LIKE)?="?([^"\n]+)', f.read(), re.M))
+        release = Path("/etc/os-release").read_text(encoding="utf-8")
+        like = " ".join(re.findall(r'^ID(?:_LIKE)?="?([^"\n]+)', release, re.M))
     except OSError:
         like = ""
     family = next((n for n in ("debian", "suse", "rhel", "fedora") if n in like), "debian")
@@ -233,8 +220,8 @@ def _output(argv: list[str]) -> str | None:
     return done.stdout.decode("utf-8", "replace").strip() if done.returncode == 0 else None
 
 
-def _run(argv: list[str], log: str, environment: dict[str, str]) -> None:
-    with open(log, "ab") as f:
+def _run(argv: list[str], log: Path, environment: dict[str, str]) -> None:
+    with log.open("ab") as f:
         f.write(f"$ {' '.join(argv)}\n".encode())
         f.flush()
         env: dict[str, Any] = {**os.environ, **environment}
@@ -247,8 +234,8 @@ def _run(argv: list[str], log: str, environment: dict[str, str]) -> None:
         )
 
 
-def _telling_line(log: str) -> str:
-    with open(log, encoding="utf-8", errors="replace") as f:
+def _telling_line(log: Path) -> str:
+    with log.open(encoding="utf-8", errors="replace") as f:
         lines = [line.strip() for line in f.readlines()[-400:] if line.strip()]
     errors = [
         line for line in lines if line.lower().startswith(("error", "fatal")) or "Error:" in line

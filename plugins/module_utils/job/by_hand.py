@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Any, Dict, Optional
+from typing import Any
 
 from . import records, state, user_conf
 
 
-def prepare(host_dir: Path, spec: Dict[str, Any]) -> Path:
+def prepare(host_dir: Path, spec: dict[str, Any]) -> Path:
     """Write a cell's files to a folder of its own below `<host_dir>/debug` and return it.
 
     `shellrc` in it is a bash start-up file: it enters the folder, loads the environment and puts
@@ -48,7 +48,7 @@ def prepare(host_dir: Path, spec: Dict[str, Any]) -> Path:
         "[ -f ~/.bashrc ] && . ~/.bashrc\n"
         f"cd {shlex.quote(str(folder))} || exit 1\n{exports}"
         f"history -s {shlex.quote(command)}\n"
-        f"printf '%s\\n' {shlex.quote('The command (also the last in the history):')} {shlex.quote(command)}\n"
+        f"printf '%s\\n' 'The command (also the last in the history):' {shlex.quote(command)}\n"
     )
     (folder / "shellrc").write_text(shellrc, encoding="utf-8")
     script = f'#!/bin/sh\ncd "$(dirname "$0")" || exit 1\n{exports}exec {command}\n'
@@ -57,7 +57,7 @@ def prepare(host_dir: Path, spec: Dict[str, Any]) -> Path:
     return folder
 
 
-def _target(host_dir: Path, spec: Dict[str, Any]) -> Optional[Dict[str, float]]:
+def _target(host_dir: Path, spec: dict[str, Any]) -> dict[str, float] | None:
     """The target to prepare with, None when none is known yet."""
     if spec.get("target") or not spec.get("calibration"):
         return spec.get("target")
