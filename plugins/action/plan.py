@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -75,7 +74,7 @@ class ActionModule(ActionBase):
             raise BenchfleetError(
                 "nothing to run: the round requires no benchmark of the catalog for these SUTs."
             )
-        common = _common(asked, cells, catalog, results, variables)
+        common = _common(asked, cells, catalog, results)
         by_host: dict[str, list[dict[str, Any]]] = {}
         for cell in cells:
             by_host.setdefault(cell["host"], []).append(cell)
@@ -106,7 +105,6 @@ def _common(
     cells: list[dict[str, Any]],
     catalog: Catalog,
     results: Results,
-    variables: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Fill in what content decides (digests, payloads) and return what all hosts share."""
     payloads: dict[str, Any] = {}
@@ -122,7 +120,7 @@ def _common(
             if what and what["origin"] == "catalog":
                 what["sha256"] = _catalog_file(what, local)
             elif what and what["origin"] == "path":
-                _user_file(what, paths, variables)
+                _user_file(what, paths)
     return {
         "rerun": asked.rerun,
         "recalibrate": asked.recalibrate,
@@ -152,13 +150,11 @@ def _catalog_file(what: Mapping[str, Any], local: dict[str, str]) -> str:
     return actual
 
 
-def _user_file(
-    what: Mapping[str, Any], paths: dict[str, str], variables: Mapping[str, Any]
-) -> None:
+def _user_file(what: Mapping[str, Any], paths: dict[str, str]) -> None:
     """Note the digest of a user's file that lies on this controller; it may be pushed to SUTs that
     lack it."""
-    path = os.path.expanduser(what["where"])
-    if path in paths or not os.path.isfile(path):
+    path = str(what["where"])
+    if path in paths or not Path(path).is_file():
         return
     try:
         actual = path_digest(path, {})["sha256"]

@@ -41,7 +41,7 @@ class ActionModule(Stage):
         transfer.check_sftp(self._connection)
         local = dict(common["local"]) | {d: p for p, d in common["paths"].items()}
         downloaded = self._download(items, options)
-        local |= {d: p for d, p in downloaded.values()}
+        local |= dict(downloaded.values())
         home = found["probe"]["home"]
         arguments = self._arguments(items, common, found["probe"], options)
         arguments["artifacts"] = sorted(
