@@ -69,7 +69,7 @@ def main(job_dir: str) -> int:
         try:
             supervisor.fail(f"the job stopped: {error}")
         except OSError as again:  # not even that can be written; `recover` will find the job
-            print(again, file=sys.stderr)
+            sys.stderr.write(f"{again}\n")
     return 0 if supervisor.state == "done" else 1
 
 
@@ -120,7 +120,7 @@ class Supervisor:
 
     def fail(self, reason: str) -> None:
         """End the job as failed."""
-        print(reason, file=sys.stderr)
+        sys.stderr.write(f"{reason}\n")
         self._trouble = reason
         self._end("failed")
 
@@ -288,7 +288,7 @@ class Supervisor:
             "format": 1,
             "run_id": folder.name,
             "job_id": self.job.job_id,
-            "attempt": cell.attempt,
+            "attempt": max(cell.attempt, self._attempts(cell)),
             "cell": cell.cell,
             "digest": cell.digest,
             "argv": records.fill(cell.argv, str(folder), status),
@@ -302,6 +302,11 @@ class Supervisor:
             "time_limit_s": cell.time_limit_s,
             "created": records.utc(time.time()),
         }
+
+    def _attempts(self, cell: Cell) -> int:
+        """How many run directories of a cell this host holds, those that were lost included."""
+        runs = self.job.host_dir / "runs"
+        return sum(1 for _run in runs.glob(f"*-{cell.digest[:8]}"))
 
     def _env(self, cell: Cell, folder: Path) -> dict[str, str]:
         given = records.fill(cell.env, str(folder), str(self._progress))
@@ -348,6 +353,7 @@ class Supervisor:
         plain = {**env, **cell.env}  # the script fills the tokens in itself
         script = records.launch_script(folder.name, command, plain, sorted(inputs))
         records.atomic_write(folder / "launch.sh", script)
+        (folder / "launch.sh").chmod(0o700)
         self._new_progress()
         filled = records.fill(command, str(folder), str(self._progress))
         kills = process.oom_kills()
@@ -437,7 +443,7 @@ class Supervisor:
             try:
                 written = records.finalise(folder, self._reserve, {**outcome.as_json(), **extra})
             except OSError as error:
-                print(f"{folder.name}: {error}", file=sys.stderr)
+                sys.stderr.write(f"{folder.name}: {error}\n")
         self._current = None
         self._note(cell, folder.name if written else None, outcome)
         self._register()
