@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fleet import Controller, Fleet, provision
 from lab import Lab, LabError, start_lab
 from tree import controller_environment, root
 
@@ -36,3 +37,16 @@ def ansible_env(tmp_path: Path) -> dict[str, str]:
     home = tmp_path / "home"
     home.mkdir()
     return controller_environment(home)
+
+
+@pytest.fixture(scope="session")
+def fleet(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Fleet:
+    """The lab after its first pass, which takes a minute: shared by the tests of runs."""
+    home = tmp_path_factory.mktemp("fleet-home")
+    return provision(lab, controller_environment(home), tmp_path_factory.mktemp("fleet"))
+
+
+@pytest.fixture
+def controller(fleet: Fleet, tmp_path: Path) -> Controller:
+    """A controller with a results folder of its own."""
+    return Controller(fleet.env, tmp_path / "controller")
