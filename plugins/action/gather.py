@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 from ansible.errors import AnsibleConnectionFailure
@@ -24,20 +24,18 @@ class ActionModule(Stage):
     NAME = "gather"
     OPTIONS = {"max_gb": 50}
 
-    def stage(self, session: Session, host: str, options: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
+    def stage(
+        self, session: Session, host: str, options: dict[str, Any], variables: dict[str, Any]
+    ) -> dict[str, Any]:
         """Return where each run came to lie, and what could not be brought home."""
         found = session.read(host, "probe")
         results = Results(session.common()["results"])
-        ended = (session.read(host, "watch") or {}).get("runs", {})
         parent = os.getppid()
         limits = transfer.Limits(bytes=int(float(options["max_gb"]) * 1e9))
         runs: dict[str, str] = {}
         faults: dict[str, str] = {}
         new = 0
-        for item in found["work"]:
-            run_id = item.get("run_id") or ended.get(item["digest"])
-            if not run_id:
-                continue
+        for item, run_id in _finished(session, host, found["work"]):
             remote = f"{found['probe']['host_dir']}/runs/{run_id}"
             final = results.folder(item["cell"]) / run_id
             incoming = results.root / "incoming" / item["cell"]["sut"]
@@ -53,3 +51,21 @@ class ActionModule(Stage):
         if new:
             self.say(host, f"{new} runs collected and verified")
         return {"changed": new > 0, "runs": runs, "faults": faults}
+
+
+def _finished(
+    session: Session, host: str, items: list[dict[str, Any]]
+) -> Iterator[tuple[dict[str, Any], str]]:
+    """Yield each item with its finished runs, the newest last: those of dead jobs come first."""
+    recovered = (session.read(host, "start") or {}).get("recovered", [])
+    lost = [run_id for job in recovered for run_id in job["runs"]]
+    ended = (session.read(host, "watch") or {}).get("runs", {})
+    for item in items:
+        if not item["digest"]:
+            continue
+        for run_id in lost:
+            if run_id.endswith(f"-{item['digest'][:8]}"):
+                yield item, run_id
+        run_id = item.get("run_id") or ended.get(item["digest"])
+        if run_id:
+            yield item, run_id
