@@ -364,15 +364,15 @@ def _judge_process(case: _Case) -> bool:
 # --- LoadGen's logs ------------------------------------------------------------------------------
 
 
-def _read_logs(case: _Case) -> bool:
-    """Read both logs; False when one is missing, empty, cut off or refused."""
+def _read_logs(case: _Case) -> tuple[DetailLog, SummaryLog] | None:
+    """Read both logs; None when one is missing, empty, cut off or refused."""
     do = "look in console.log for why LoadGen did not finish, then run again"
     try:
         case.detail = detail = read_detail(case.run_dir / DETAIL)
         case.summary = summary = read_summary(case.run_dir / SUMMARY)
     except LogError as error:
         case.unreadable(error, do)
-        return False
+        return None
     fault = None
     if not detail.values:
         fault = DETAIL, "holds no LoadGen record"
@@ -382,7 +382,7 @@ def _read_logs(case: _Case) -> bool:
         fault = SUMMARY, "is empty or cut off: it does not end with LoadGen's count of errors"
     if fault:
         case.add("failed", f"{fault[0].partition(':')[0]} {fault[1]}", fault[0], do)
-        return False
+        return None
     if detail.broken_count:
         first = detail.broken[0].line
         case.warnings.append(f"{detail.broken_count} broken line(s), the first at {DETAIL}:{first}")
@@ -393,7 +393,7 @@ def _read_logs(case: _Case) -> bool:
     ):
         if (count := _integer(detail.values.get(key))) is not None:
             case.samples[name] = count
-    return True
+    return detail, summary
 
 
 def _judge_errors(case: _Case, detail: DetailLog, summary: SummaryLog) -> None:
@@ -494,10 +494,10 @@ def _judge_validity(case: _Case, detail: DetailLog, summary: SummaryLog) -> None
 
 
 def _judge_performance(case: _Case) -> None:
-    if not _read_logs(case):
+    logs = _read_logs(case)
+    if logs is None:
         return
-    detail, summary = case.detail, case.summary
-    assert detail is not None and summary is not None
+    detail, summary = logs
     _judge_errors(case, detail, summary)
     _judge_provenance(case, detail)
     _judge_settings(case, detail, "PerformanceOnly" if case.mode == "performance" else None)
@@ -532,7 +532,7 @@ def count_entries(path: Path) -> int:
 
 
 def _padding(case: _Case, detail: DetailLog, expected: int) -> int:
-    """How many answers may exceed the samples: LoadGen fills the last MultiStream query up by repeating some."""
+    """How many answers may exceed the samples: LoadGen fills MultiStream's last query up."""
     per_query = _integer(detail.values.get("effective_samples_per_query")) or 1
     return -expected % per_query if case.scenario == "MultiStream" else 0
 
@@ -580,10 +580,10 @@ def _judge_metric(case: _Case, rule: Mapping[str, object], found: Mapping[str, f
 
 
 def _judge_accuracy(case: _Case) -> None:
-    if not _read_logs(case):
+    logs = _read_logs(case)
+    if logs is None:
         return
-    detail, summary = case.detail, case.summary
-    assert detail is not None and summary is not None
+    detail, summary = logs
     _judge_errors(case, detail, summary)
     _judge_provenance(case, detail)
     _judge_settings(case, detail, "AccuracyOnly")

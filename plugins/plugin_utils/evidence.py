@@ -225,7 +225,7 @@ def _load(raw: bytes, limits: Limits, where: str) -> dict[str, object]:
     def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
         fields = dict(pairs)
         if len(fields) != len(pairs):
-            names = [name for name, _ in pairs]
+            names = [name for name, _value in pairs]
             twice = next(name for name in fields if names.count(name) > 1)
             raise _refused(f"{_short(twice)} is listed twice", where)
         return fields

@@ -244,7 +244,7 @@ class _DetailBuilder:
         self.value(number, key, value)
 
     def text_record(self, number: int, text: str) -> None:
-        kind, _, rest = text.partition(" : ")
+        kind, _colon, rest = text.partition(" : ")
         if kind.strip() in ("ERROR", "WARNING") and rest:
             self.message(kind.strip().lower(), number, kind.strip(), rest)
             return
@@ -276,7 +276,7 @@ def _json_records(text: str) -> tuple[list[dict[str, object]], str]:
     records: list[dict[str, object]] = []
     reason = "" if text.startswith(MARKER) else "text before the record"
     start = text.find(MARKER)
-    for _ in range(8):
+    for _turn in range(8):
         if start < 0:
             return records, reason
         record, end = _decode(text, start + len(MARKER))
@@ -487,7 +487,7 @@ def parse_summary(text: str, *, name: str = "mlperf_log_summary.txt") -> Summary
         elif section == "parameters":
             _parameter(log, line)
         elif not _latency(log, line):
-            label, _, value = line.partition(":")
+            label, _colon, value = line.partition(":")
             if (figure := _number(value)) is not None:
                 log.stats[label.strip()] = figure
     return log

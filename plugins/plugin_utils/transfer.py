@@ -178,7 +178,7 @@ def push(connection: Any, files: Sequence[tuple[Path, str]]) -> list[str]:
     connection breaks (parts stay; the module that owns the folder sweeps old ones).
     """
     pairs = [(path, f"{remote}.part-{secrets.token_hex(6)}") for path, remote in files]
-    for path, _ in pairs:
+    for path, _part in pairs:
         if not path.is_file():
             raise TransferError("not a file", str(path), "Fill the controller's store again.")
     if pairs:
@@ -189,7 +189,7 @@ def push(connection: Any, files: Sequence[tuple[Path, str]]) -> list[str]:
                 posixpath.dirname(pairs[0][1]),
                 "Look at its free space and at the owner of that folder.",
             )
-    return [part for _, part in pairs]
+    return [part for _path, part in pairs]
 
 
 def open_link(connection: Any) -> Link:
@@ -285,7 +285,7 @@ class SftpLink:
             ]
         refusal = self.run(lines)
         if refusal:
-            self.run([f"-rm {quoted(remote)}" for _, remote in pairs])
+            self.run([f"-rm {quoted(remote)}" for _path, remote in pairs])
         return refusal
 
     def run(self, lines: Sequence[str]) -> str | None:
@@ -308,7 +308,7 @@ class SftpLink:
                     "sftp",
                     *extra, "-b", batch.name, f"[{self._host}]",
                 )  # fmt: skip
-                code, _, errors = link._bare_run(command, None, sudoable=False, checkrc=False)
+                code, _output, errors = link._bare_run(command, None, sudoable=False, checkrc=False)
             except AnsibleConnectionFailure as error:
                 raise self._interrupted(str(error)) from error
             except AnsibleError as error:

@@ -9,6 +9,7 @@ else than was asked for; here an unknown key is an error.
 
 from __future__ import annotations
 
+import math
 from typing import Any, Mapping
 
 # LoadGen 6.0.17, TestSettings::FromConfig, for a configuration file of the user's kind.
@@ -106,7 +107,7 @@ def _number(key: str, value: Any) -> str:
         return str(int(value))
     if isinstance(value, int):
         return str(value)
-    if isinstance(value, float) and value == value and abs(value) < 1e15:
+    if isinstance(value, float) and not math.isnan(value) and abs(value) < 1e15:
         text = f"{value:.9f}".rstrip("0").rstrip(".")
         return text if text not in ("-0", "") else "0"
     raise ValueError(f"{key} = {value!r} is not a number that LoadGen reads")
