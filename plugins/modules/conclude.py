@@ -11,8 +11,10 @@ short_description: Assess what arrived and show the outcome of every cell
 version_added: 0.1.0
 author: benchfleet contributors (@benchfleet)
 description:
-  - Judges each run by its own files, writes an outcome for every planned cell and the index, and shows one table.
-  - Hands the outcomes on as JSON in its result and, for workflows, as C(set_stats) data named C(benchfleet).
+  - Judges each run by its own files, writes an outcome for every planned cell and the index, and
+    shows one table.
+  - Hands the outcomes on as JSON in its result and, for workflows, as C(set_stats) data named
+    C(benchfleet).
 options:
   session:
     description: The session folder that M(benchfleet.mlperf.plan) returned.

@@ -11,8 +11,9 @@ short_description: Bring the finished runs of a host home
 version_added: 0.1.0
 author: benchfleet contributors (@benchfleet)
 description:
-  - Streams each run over the connection's own sftp without compression, resumes what an earlier call began,
-    verifies every file against the run's manifest and only then publishes the run. The host keeps its copy.
+  - Streams each run over the connection's own sftp without compression, resumes what an earlier
+    call began, verifies every file against the run's manifest and only then publishes the run. The
+    host keeps its copy.
 options:
   session:
     description: The session folder that M(benchfleet.mlperf.plan) returned.

@@ -11,8 +11,8 @@ short_description: Make the index of the results anew
 version_added: 0.1.0
 author: benchfleet contributors (@benchfleet)
 description:
-  - Assesses every stored run again by the catalog as it is now and writes C(index.sqlite) anew. The run
-    directories are only read.
+  - Assesses every stored run again by the catalog as it is now and writes C(index.sqlite) anew. The
+    run directories are only read.
 options:
   results:
     description: The folder on the controller that keeps the runs.

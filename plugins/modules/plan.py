@@ -11,8 +11,8 @@ short_description: Plan the cells of a request
 version_added: 0.1.0
 author: benchfleet contributors (@benchfleet)
 description:
-  - Turns the request (short extra-vars such as C(benchmark) and C(scenario)), the inventory and the catalog
-    into cells for every SUT in the play, before anything touches a host.
+  - Turns the request (short extra-vars such as C(benchmark) and C(scenario)), the inventory and the
+    catalog into cells for every SUT in the play, before anything touches a host.
   - Fails with the valid names and the nearest spelling when something does not exist.
 options:
   results:
@@ -20,7 +20,8 @@ options:
     type: str
     required: true
   catalog_path:
-    description: A folder of the lab's own catalog files, which take the place of ours of the same name.
+    description:
+      - A folder of the lab's own catalog files, which take the place of ours of the same name.
     type: str
     default: ""
   settings:

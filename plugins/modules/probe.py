@@ -11,8 +11,8 @@ short_description: Read the state of a host and decide what is to do there
 version_added: 0.1.0
 author: benchfleet contributors (@benchfleet)
 description:
-  - Reads everything that could change a result, our own state file and the user's files with one shell command;
-    no module and no Python is started on the host.
+  - Reads everything that could change a result, our own state file and the user's files with one
+    shell command; no module and no Python is started on the host.
 options:
   session:
     description: The session folder that M(benchfleet.mlperf.plan) returned.
@@ -49,7 +49,9 @@ todo:
   returned: when the host answered
   type: bool
 fault:
-  description: Why the host could not be probed. The host is not failed, so that every host gets an outcome.
+  description:
+    - Why the host could not be probed. The host is not failed, so that every host gets an
+      outcome.
   returned: when it could not
   type: str
 """

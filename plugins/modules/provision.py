@@ -13,15 +13,16 @@ author: benchfleet contributors (@benchfleet)
 description:
   - Puts the harness, the job supervisor, models and datasets on a host and builds the locked Python
     environment of each implementation that the host's cells need.
-  - The controller half reads the plan, pushes the artifacts that the host lacks over sftp, and runs the
-    target half once for everything. It needs no root.
+  - The controller half reads the plan, pushes the artifacts that the host lacks over sftp, and runs
+    the target half once for everything. It needs no root.
 options:
   session:
     description: The session folder that M(benchfleet.mlperf.plan) returned.
     type: str
     required: true
   home:
-    description: The folder on the host that holds everything of benchfleet's. Set by the controller half.
+    description:
+      - The folder on the host that holds everything of benchfleet's. Set by the controller half.
     type: str
   python:
     description: The Python to build environments with, or V(auto) for the newest supported one.
@@ -55,11 +56,13 @@ options:
     elements: str
     default: []
   parts:
-    description: Transferred files to verify and publish, path by sha256. Set by the controller half.
+    description:
+      - Transferred files to verify and publish, path by sha256. Set by the controller half.
     type: dict
     default: {}
   paths:
-    description: Files of the user's on the host that are used in their place. Set by the controller half.
+    description:
+      - Files of the user's on the host that are used in their place. Set by the controller half.
     type: list
     elements: str
     default: []
@@ -104,7 +107,9 @@ built:
   type: list
   elements: str
 fault:
-  description: What could not be done, in one sentence. The host is not failed, so that every host gets an outcome.
+  description:
+    - What could not be done, in one sentence. The host is not failed, so that every host gets an
+      outcome.
   returned: when something could not be done
   type: str
 """
@@ -143,7 +148,13 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    result: dict[str, Any] = {"changed": False, "missing_artifacts": [], "missing_packages": [], "paths": {}, "built": []}
+    result: dict[str, Any] = {
+        "changed": False,
+        "missing_artifacts": [],
+        "missing_packages": [],
+        "paths": {},
+        "built": [],
+    }
     try:
         _provision(module.params, module.check_mode, result)
     except host_store.HostError as e:
@@ -164,7 +175,10 @@ def _provision(params: dict[str, Any], check: bool, result: dict[str, Any]) -> N
         result["changed"] |= host_store.write_files(folder["path"], folder["files"], check)
     result["missing_artifacts"] = host_store.missing_artifacts(home, params["artifacts"])
     result["paths"] = _paths(params["host_dir"], params["paths"], check)
-    specs = [python_env.Spec(**dict(e, python=params["python"], environment=params["environment"])) for e in params["envs"]]
+    specs = [
+        python_env.Spec(**dict(e, python=params["python"], environment=params["environment"]))
+        for e in params["envs"]
+    ]
     waiting = [s for s in specs if not python_env.ready(home, s.name)]
     for spec in waiting:
         result["missing_packages"] += python_env.missing_packages(spec)

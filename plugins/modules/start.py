@@ -11,10 +11,11 @@ short_description: Start a host's cells as one detached job
 version_added: 0.1.0
 author: benchfleet contributors (@benchfleet)
 description:
-  - Hands the host its whole list of cells and starts the supervisor that works through them, detached from
-    the connection and from this module.
-  - Cells that a living job of the host works on already are left to it, so that the same call attaches to
-    a job instead of starting a second one. Jobs that died are tidied up first; their unfinished runs are kept as lost.
+  - Hands the host its whole list of cells and starts the supervisor that works through them,
+    detached from the connection and from this module.
+  - Cells that a living job of the host works on already are left to it, so that the same call
+    attaches to a job instead of starting a second one. Jobs that died are tidied up first; their
+    unfinished runs are kept as lost.
 options:
   session:
     description: The session folder that M(benchfleet.mlperf.plan) returned.

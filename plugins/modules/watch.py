@@ -11,7 +11,8 @@ short_description: Watch the jobs of a host until they end
 version_added: 0.1.0
 author: benchfleet contributors (@benchfleet)
 description:
-  - Looks in with one small read at a slow, growing interval, shows what changed, and survives cut connections.
+  - Looks in with one small read at a slow, growing interval, shows what changed, and survives cut
+    connections.
   - A job whose process is gone is recorded as lost.
 options:
   session:
@@ -19,7 +20,9 @@ options:
     type: str
     required: true
   patience:
-    description: How long a host may stay silent, in seconds, before the watch is given up. Its job goes on.
+    description:
+      - How long a host may stay silent, in seconds, before the watch is given up. Its job goes
+        on.
     type: int
     default: 3600
 attributes:
