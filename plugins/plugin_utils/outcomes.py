@@ -112,8 +112,9 @@ def _needs(
     }
     if item["action"] in words:
         return words[item["action"]]
-    first = [i for i in items.values() if i["digest"] == item.get("calibration")]
-    return "calibration, run" if first else "run"
+    first = item.get("calibration")
+    waits = first and any(i["digest"] == first for i in items.values())
+    return "calibration, run" if waits else "run"
 
 
 def _seconds(item: dict[str, Any] | None, items: Mapping[str, dict[str, Any]]) -> float:
