@@ -170,6 +170,10 @@ def _number(name: str, value: Any, kind: Callable[[Any], Any]) -> Any:
     return number
 
 
+def _is_size(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
 def _shapes(value: Any) -> Mapping[str, Any]:
     if isinstance(value, str):
         try:
@@ -177,8 +181,7 @@ def _shapes(value: Any) -> Mapping[str, Any]:
         except ValueError:
             value = None
     good = isinstance(value, Mapping) and all(
-        isinstance(s, (list, tuple)) and s and all(type(d) is int and d > 0 for d in s)
-        for s in value.values()
+        isinstance(s, (list, tuple)) and s and all(_is_size(d) for d in s) for s in value.values()
     )
     if not good:
         raise BenchfleetError(

@@ -116,7 +116,8 @@ class Results:
 
     def _insert(self, rows: list[tuple[Any, ...]]) -> None:
         marks = ", ".join("?" * len(_COLUMNS))
-        with closing(sqlite3.connect(self.index, timeout=60)) as db, db:
+        db = sqlite3.connect(self.index, timeout=60)
+        with closing(db), db:
             db.execute(_SCHEMA)
             db.executemany(f"INSERT OR REPLACE INTO runs VALUES ({marks})", rows)
 
