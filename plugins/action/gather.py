@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from typing import Any
 
 from ansible.errors import AnsibleConnectionFailure
 
+from ..module_utils.job.lock import NAME as LOCK
 from ..plugin_utils import transfer
 from ..plugin_utils.errors import BenchfleetError
 from ..plugin_utils.results import Results
@@ -22,7 +24,7 @@ class ActionModule(Stage):
     """Transfer, verify and publish each run; the host keeps its copy."""
 
     NAME = "gather"
-    OPTIONS = {"max_gb": 50}
+    OPTIONS = {"max_gb": 50, "wait_limit": 86400}
 
     def stage(
         self, session: Session, host: str, options: dict[str, Any], variables: dict[str, Any]
@@ -35,7 +37,10 @@ class ActionModule(Stage):
         runs: dict[str, str] = {}
         faults: dict[str, str] = {}
         new = 0
-        for item, run_id in _finished(session, host, found["work"]):
+        finished = list(_finished(session, host, found["work"]))
+        if finished:
+            self._await_quiet(host, parent, float(options["wait_limit"]))
+        for item, run_id in finished:
             remote = f"{found['probe']['host_dir']}/runs/{run_id}"
             final = results.folder(item["cell"]) / run_id
             incoming = results.root / "incoming" / item["cell"]["sut"]
@@ -51,6 +56,20 @@ class ActionModule(Stage):
         if new:
             self.say(host, f"{new} runs collected and verified")
         return {"changed": new > 0, "runs": runs, "faults": faults}
+
+    def _await_quiet(self, host: str, parent: int, limit: float) -> None:
+        """Wait while somebody measures on the host, whoever it is: a transfer would disturb them.
+
+        Raises BenchfleetError after `limit` seconds; the runs stay on the host.
+        """
+        end, wait = time.monotonic() + limit, 2.0
+        while self.command(f"grep -q '@{LOCK}' /proc/net/unix")[0] == 0:
+            if wait == 2.0:
+                self.say(host, "another measurement is under way there; runs are collected after it")
+            if time.monotonic() > end:
+                raise BenchfleetError(f"somebody still measures there after {limit:.0f} s")
+            self.pause(wait, parent)
+            wait = min(60.0, wait * 1.5)
 
 
 def _finished(

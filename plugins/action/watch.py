@@ -17,7 +17,7 @@ from ansible.errors import AnsibleConnectionFailure
 from ..plugin_utils.errors import BenchfleetError
 from ..plugin_utils.probe_script import is_name
 from ..plugin_utils.session import Session
-from ..plugin_utils.stage import Stage, module_result, orphaned
+from ..plugin_utils.stage import Stage, module_result
 
 MARK = "BENCHFLEET-WATCH"
 REPEAT_S = 60.0
@@ -91,11 +91,11 @@ class ActionModule(Stage):
                 if look.status.get("state") in ("done", "failed") or not look.alive:
                     return look.status
             # A new cell or new trouble is shown at once; counters alone now and then.
-            key = line.split(" samples")[0].rstrip("0123456789, ") if look else line
+            key = line.partition(" samples")[0].rstrip("0123456789, ") if look else line
             if key != shown or time.monotonic() - said > REPEAT_S:
                 self.say(host, line)
                 shown, said = key, time.monotonic()
-            self._sleep(wait, parent)
+            self.pause(wait, parent)
             wait = min(SLOWEST_S, max(FIRST_S, wait * GROWTH))
 
     def _look(self, folder: str) -> Look:
@@ -114,16 +114,6 @@ class ActionModule(Stage):
         fields = parts[3].rpartition(")")[2].split()
         alive = len(fields) > 19 and fields[19] == str(status.get("pid_start"))
         return Look(status, [int(n) for n in parts[2].split() if n.isdecimal()], alive)
-
-    @staticmethod
-    def _sleep(seconds: float, parent: int) -> None:
-        """Sleep, but end this worker when the playbook that started it is gone: nobody reads its
-        answer."""
-        end = time.monotonic() + seconds
-        while (left := end - time.monotonic()) > 0:
-            if orphaned(parent):
-                os._exit(1)
-            time.sleep(min(left, 0.5))
 
     def _bury(
         self, session: Session, probe: dict[str, Any], variables: dict[str, Any], job: str

@@ -23,6 +23,10 @@ options:
     description: The largest size of one run, in GB.
     type: float
     default: 50
+  wait_limit:
+    description: How long to wait for another measurement on the host to end, in seconds.
+    type: int
+    default: 86400
 attributes:
   check_mode:
     description: Gathers nothing, because nothing was started.

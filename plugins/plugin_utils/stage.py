@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from abc import abstractmethod
 from typing import Any, ClassVar
 
@@ -80,6 +81,16 @@ class Stage(ActionBase):
     def say(self, host: str, text: str) -> None:
         """Show one line of progress at once, under every callback and ansible-runner."""
         display.display(f"  {host}: {printable(text)}")
+
+    @staticmethod
+    def pause(seconds: float, parent: int) -> None:
+        """Sleep, but end this worker when the playbook that started it is gone: nobody reads its
+        answer."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            if orphaned(parent):
+                os._exit(1)
+            time.sleep(min(left, 0.5))
 
     def command(self, text: str) -> tuple[int, str, str]:
         """Run one shell command on the host with neither module nor become; return (code, out,
