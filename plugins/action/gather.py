@@ -18,6 +18,7 @@ from ..plugin_utils.errors import BenchfleetError
 from ..plugin_utils.results import Results
 from ..plugin_utils.session import Session
 from ..plugin_utils.stage import Stage, orphaned
+from ..plugin_utils.table import count
 
 
 class ActionModule(Stage):
@@ -54,7 +55,7 @@ class ActionModule(Stage):
             new += not collected.already
             runs[item["digest"]] = str(final)
         if new:
-            self.say(host, f"{new} runs collected and verified")
+            self.say(host, f"{count(new, 'run')} collected and verified")
         return {"changed": new > 0, "runs": runs, "faults": faults}
 
     def _await_quiet(self, host: str, parent: int, limit: float) -> None:
@@ -65,7 +66,7 @@ class ActionModule(Stage):
         end, wait = time.monotonic() + limit, 2.0
         while self.command(f"grep -q '@{LOCK}' /proc/net/unix")[0] == 0:
             if wait == 2.0:
-                self.say(host, "another measurement is under way there; runs are collected after it")
+                self.say(host, "somebody measures there; the runs are collected afterwards")
             if time.monotonic() > end:
                 raise BenchfleetError(f"somebody still measures there after {limit:.0f} s")
             self.pause(wait, parent)

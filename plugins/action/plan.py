@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import getpass
 import hashlib
+import socket
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -122,7 +124,8 @@ def _common(
             elif what and what["origin"] == "path":
                 _user_file(what, paths)
     return {
-        "rerun": asked.rerun,
+        "rerun": asked.rerun or asked.debug,
+        "controller": f"{getpass.getuser()}@{socket.gethostname()}:{results.root}",
         "recalibrate": asked.recalibrate,
         "debug": asked.debug,
         "on_busy": asked.on_busy,

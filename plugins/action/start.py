@@ -5,10 +5,8 @@
 
 from __future__ import annotations
 
-import getpass
 import secrets
 import shlex
-import socket
 import time
 from typing import Any
 
@@ -96,7 +94,7 @@ def _job(
     return {
         "format": 1,
         "job_id": job_id,
-        "controller": f"{getpass.getuser()}@{socket.gethostname()}",
+        "controller": common["controller"],
         "host_dir": probe["host_dir"],
         "boot_id": probe["boot_id"],
         "on_busy": common["on_busy"],
@@ -210,10 +208,13 @@ def _debug_hint(folder: str, variables: dict[str, Any]) -> str:
     inner = f"exec bash --rcfile {shlex.quote(folder + '/shellrc')} -i"
     if variables.get("ansible_connection") == "local":
         return f"nothing was run. To try it by hand: {inner.removeprefix('exec ')}"
+    key = variables.get("ansible_ssh_private_key_file") or variables.get("ansible_private_key_file")
     argv = [
         "ssh",
         "-t",
         *(["-p", str(port)] if port else []),
+        *(["-i", str(key)] if key else []),
+        *shlex.split(str(variables.get("ansible_ssh_common_args") or "")),
         f"{user}@{host}" if user else str(host),
         inner,
     ]

@@ -30,7 +30,7 @@ def harness(catalog: Catalog, name: str, device: str, loadgen_version: str) -> d
     """Return an implementation's harness folder and locked environment for a device and LoadGen
     version.
 
-    Keys: folder (as job_files), env {name, requirements, loadgen, wheels}, code and lock (digests).
+    Keys: driver (the probe's fact that the device needs, or None), folder (as job_files), env {name, requirements, loadgen, wheels}, code and lock (digests).
     Raises BenchfleetError when there is no lock for that version.
     """
     implementation = catalog.get("implementations", name)
@@ -49,7 +49,13 @@ def harness(catalog: Catalog, name: str, device: str, loadgen_version: str) -> d
         "loadgen": loadgen,
         "wheels": lock["wheels"],
     }
-    return {"folder": folder, "env": env, "code": folder["digest"], "lock": digest}
+    return {
+        "driver": lock.get("driver"),
+        "folder": folder,
+        "env": env,
+        "code": folder["digest"],
+        "lock": digest,
+    }
 
 
 def _lock(path: Path) -> str:

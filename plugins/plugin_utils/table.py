@@ -75,10 +75,15 @@ def planned(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     longest = max(total.values(), default=0.0)
     todo = sum(bool(r["todo"]) for r in rows)
     end = (
-        f"{len(rows)} cells on {len(total)} SUTs, {todo} to do;"
+        f"{count(len(rows), 'cell')} on {count(len(total), 'SUT')}, {todo} to do;"
         f" about {duration(longest)} (SUTs work at the same time)."
     )
     return ["", *render(header, body, frozenset({5})), "", end]
+
+
+def count(number: int, word: str) -> str:
+    """Return a number with its noun: 1 run, 2 runs."""
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"
 
 
 def duration(seconds: float) -> str:

@@ -116,6 +116,9 @@ def _item(
         if found and "fault" in found:
             return item | {"action": "refuse", "reason": found["fault"]}
     payload = common["payloads"][cell["payload"]]
+    if payload["driver"] and payload["driver"] not in probe.fingerprint:
+        reason = f"device={cell['device']} needs the {payload['driver']} driver; the SUT has none"
+        return item | {"action": "refuse", "reason": reason}
     digests = {
         "model": model["identity"] if model else None,
         "dataset": dataset["identity"] if dataset else None,
@@ -141,6 +144,8 @@ def _status(
 ) -> dict[str, Any]:
     """Return action, run, job and attempt of a cell that could run."""
     stored = results.find(cell, digest)
+    if common["debug"] and cell["mode"] != "calibration":
+        return {"action": "run", "attempt": len(stored) + 1}
     again = cell.get("stale") or common["rerun" if cell["mode"] != "calibration" else "recalibrate"]
     if not again:
         for run in reversed(stored):
@@ -151,9 +156,20 @@ def _status(
         if digest in record.get("digests", ()):
             return found | {"action": "attach", "job": job}
     run_id = probe.state.get("runs", {}).get(digest)
-    if run_id and all(run.name != run_id for run in stored):
+    ours = not again or _ours(digest, common, probe)
+    if run_id and ours and all(run.name != run_id for run in stored):
         return found | {"action": "collect", "run_id": run_id}
     return found | {"action": "run"}
+
+
+def _ours(digest: str, common: Mapping[str, Any], probe: Probe) -> bool:
+    """Return whether a job of this results folder made the run that the SUT holds: a rerun that was
+    interrupted here is collected, a run that somebody else made before is no rerun."""
+    jobs = probe.state.get("jobs", {}).values()
+    return any(
+        digest in job.get("digests", ()) and job.get("controller") == common["controller"]
+        for job in jobs
+    )
 
 
 def _calibration(
