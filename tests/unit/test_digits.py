@@ -9,6 +9,7 @@ import hashlib
 import re
 from pathlib import Path
 
+import numpy
 import pytest
 
 DIGITS = Path(__file__).parents[2] / "catalog" / "data" / "digits"
@@ -28,7 +29,6 @@ def test_file_has_the_stated_size_and_digest(row: dict[str, str]) -> None:
 
 
 def test_dataset_layout() -> None:
-    numpy = pytest.importorskip("numpy")
     with numpy.load(DIGITS / "digits.npz", allow_pickle=False) as data:
         assert data["image"].shape == (500, 8, 8)
         assert data["image"].dtype == numpy.uint8

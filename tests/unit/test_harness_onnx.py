@@ -18,6 +18,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -178,7 +179,6 @@ REFUSALS = {
 @needs_env
 @pytest.mark.parametrize("name", REFUSALS)
 def test_refused_in_one_line(tmp_path: Path, name: str) -> None:
-    numpy = pytest.importorskip("numpy")
     numpy.savez(tmp_path / "other.npz", image=numpy.zeros((5, 8), "u1"))
     numpy.savez(tmp_path / "named.npz", x=numpy.zeros((5, 8, 8), "u1"))
     config, expected = REFUSALS[name]
