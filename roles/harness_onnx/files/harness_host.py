@@ -8,11 +8,13 @@ from __future__ import annotations
 import mmap
 import os
 import sys
+import threading
 from pathlib import Path
 from typing import Any, NoReturn
 
 STARTING, LOADING, WARMING_UP, MEASURING, EVALUATING, DONE = range(6)
 REFUSED = 3
+_dying = threading.Lock()
 
 
 class HarnessError(Exception):
@@ -20,7 +22,11 @@ class HarnessError(Exception):
 
 
 def die(error: BaseException) -> NoReturn:
-    """End the process at once with one line: the only safe way out of a LoadGen callback."""
+    """End the process at once with one line: the only safe way out of a LoadGen callback.
+
+    Several threads may fail at once; the first one speaks and the others wait for the end.
+    """
+    _dying.acquire()
     sys.stdout.flush()
     text = " ".join(str(error).split()) or "no details"
     sys.stderr.write(f"harness: {type(error).__name__} during the test: {text}\n")
