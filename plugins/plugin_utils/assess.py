@@ -50,6 +50,7 @@ _CHUNK = 1024 * 1024
 _TRACEBACK = "Traceback (most recent call last)"
 _THREAD_FAILED = re.compile(r"thread: failed")
 _ENTRY = b'"qsl_idx"'
+_ENDED_WELL = re.compile(r"\[Inferior 1 \(process \d+\) exited normally\]")
 
 
 class AccuracyRule(TypedDict, total=False):
@@ -230,13 +231,15 @@ def _read_object(run_dir: Path, name: str) -> dict[str, object]:
 
 @dataclass(frozen=True)
 class Console:
-    """What console.log tells: the telling line (of the last traceback, or the last one) and where
-    the first traceback and the first failed thread stand (line number and text)."""
+    """What console.log tells: the telling line (of the last traceback, or the last one), where the
+    first traceback and the first failed thread stand (line number and text), and whether a debugger
+    saw the harness end with exit code 0."""
 
     telling: str = ""
     telling_line: int = 0
     traceback: tuple[int, str] | None = None
     thread: tuple[int, str] | None = None
+    ended_well: bool = False
 
 
 def console_lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -270,10 +273,12 @@ def read_console(lines: Iterable[tuple[int, str]]) -> Console:
     first: int | None = None
     thread: tuple[int, str] | None = None
     prefix: str | None = None
+    ended_well = False
     for number, line in lines:
         if not line.strip():
             continue
         last = number, line
+        ended_well = ended_well or _ENDED_WELL.fullmatch(line) is not None
         if _TRACEBACK in line:
             prefix = line[: line.index(_TRACEBACK)]
             first = number if first is None else first
@@ -287,10 +292,11 @@ def read_console(lines: Iterable[tuple[int, str]]) -> Console:
             thread = number, clean(line)
     telling = last if first is None else final
     return Console(
-        telling=clean(telling[1]),
+        telling=clean(telling[1], 450),
         telling_line=telling[0],
         traceback=None if first is None else (first, clean(final[1])),
         thread=thread,
+        ended_well=ended_well,
     )
 
 
@@ -340,6 +346,18 @@ def _signal_name(value: object) -> str:
         return f"signal {number}"
 
 
+def _prefix(case: _Case) -> str:
+    """Name of the program that started the harness; empty without one."""
+    prefix = case.run.get("prefix")
+    return Path(str(prefix[0])).name if isinstance(prefix, list) and prefix else ""
+
+
+def _debugger(case: _Case) -> bool:
+    """Whether exit code 1 is that of gdb's last command: `bt` finds no stack after a clean end."""
+    code = case.result.get("end") == "exited" and _integer(case.result.get("exit_code"))
+    return code == 1 and _prefix(case) == "gdb"
+
+
 def _judge_process(case: _Case) -> bool:
     """Record a bad end of the process; True when its logs are worth judging."""
     ended = _end(case)
@@ -348,7 +366,7 @@ def _judge_process(case: _Case) -> bool:
         return False
     console = _console(case)
     where = _at(CONSOLE, console.telling_line) if console.telling else "result.json"
-    if ended:
+    if ended and not (console.ended_well and _debugger(case)):
         telling = f" — {console.telling}" if console.telling else ""
         case.add(ended[0], ended[1] + telling, where, ended[2])
         return False
@@ -367,6 +385,11 @@ def _judge_process(case: _Case) -> bool:
 def _read_logs(case: _Case) -> tuple[DetailLog, SummaryLog] | None:
     """Read both logs; None when one is missing, empty, cut off or refused."""
     do = "look in console.log for why LoadGen did not finish, then run again"
+    if _prefix(case):
+        do = (
+            f"look in console.log for what {clean(_prefix(case), 40)} (run_prefix) did; a command"
+            " that waits for a person, such as a debugger, is tried by hand: -e debug=true"
+        )
     try:
         case.detail = detail = read_detail(case.run_dir / DETAIL)
         case.summary = summary = read_summary(case.run_dir / SUMMARY)
