@@ -144,7 +144,7 @@ def _status(
 ) -> dict[str, Any]:
     """Return action, run, job and attempt of a cell that could run."""
     stored = results.find(cell, digest)
-    if common["debug"] and cell["mode"] != "calibration":
+    if common.get("debug") and cell["mode"] != "calibration":
         return {"action": "run", "attempt": len(stored) + 1}
     again = cell.get("stale") or common["rerun" if cell["mode"] != "calibration" else "recalibrate"]
     if not again:
