@@ -300,9 +300,16 @@ def read_console(lines: Iterable[tuple[int, str]]) -> Console:
     )
 
 
+def _console_name(case: _Case) -> str:
+    """Where the harness last printed: a calibration's trials have folders of their own."""
+    trials = [p.name for p in case.run_dir.glob("trial_*") if not p.is_symlink() and p.is_dir()]
+    last = max(trials, key=lambda name: (len(name), name), default="")
+    return f"{last}/{CONSOLE}" if case.mode == "calibration" and last else CONSOLE
+
+
 def _console(case: _Case) -> Console:
     try:
-        return read_console(console_lines(case.run_dir / CONSOLE))
+        return read_console(console_lines(case.run_dir / _console_name(case)))
     except LogError as error:
         case.warnings.append(f"{error.path} {error.reason}")
         return Console()
@@ -365,7 +372,7 @@ def _judge_process(case: _Case) -> bool:
         case.add(*ended[:2], "result.json", ended[2])
         return False
     console = _console(case)
-    where = _at(CONSOLE, console.telling_line) if console.telling else "result.json"
+    where = _at(_console_name(case), console.telling_line) if console.telling else "result.json"
     if ended and not (console.ended_well and _debugger(case)):
         telling = f" — {console.telling}" if console.telling else ""
         case.add(ended[0], ended[1] + telling, where, ended[2])
