@@ -11,6 +11,7 @@ for becomes a cell: one that cannot run carries `skip` (nothing to do here, not 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from .catalog import Catalog
@@ -22,6 +23,39 @@ from .suts import Sut, declared
 Cell = dict[str, Any]
 OVERHEAD_S = 4.0
 CALIBRATION_S = {"test": 6.0, "official": 220.0}
+
+
+@dataclass(frozen=True)
+class Context:
+    """What the cells of one SUT x benchmark x implementation have in common.
+
+    `rules` are the round's for the benchmark, empty where it has none.
+    """
+
+    request: Request
+    round: Mapping[str, Any]
+    sut: Sut
+    benchmark: Mapping[str, Any]
+    rules: Mapping[str, Any]
+    implementation: Mapping[str, Any]
+    catalog: Catalog
+
+    @property
+    def device(self) -> str:
+        """The device that was asked for, else the SUT's own."""
+        return self.request.device or self.sut.device
+
+    @property
+    def min_duration_ms(self) -> int:
+        """The shortest measurement: the round's at official length, else the benchmark's."""
+        official: int = self.round["min_duration_ms"]
+        test: int = self.benchmark["test"]["min_duration_ms"]
+        return official if self.request.duration == "official" else test
+
+    def latency_limit_ms(self, scenario: str) -> float | None:
+        """The limit that was asked for, else the benchmark's, None where neither has one."""
+        limit: float | None = self.benchmark["latency_limit_ms"].get(scenario)
+        return self.request.latency_limit or limit
 
 
 def plan(
@@ -162,11 +196,11 @@ def _combination(
 ) -> Iterator[Cell]:
     benchmark = catalog.get("benchmarks", name)
     rules, refuse = _rules(request, round_, sut, benchmark)
-    device = request.device or sut.device
-    if device not in implementation["devices"]:
+    context = Context(request, round_, sut, benchmark, rules, implementation, catalog)
+    if context.device not in implementation["devices"]:
         raise BenchfleetError(
-            f"device={device} is not one of {implementation['name']}'s."
-            f"{nearest(device, implementation['devices'])}"
+            f"device={context.device} is not one of {implementation['name']}'s."
+            f"{nearest(context.device, implementation['devices'])}"
         )
     if len(sut.members) > 1:
         refuse = (
@@ -181,19 +215,7 @@ def _combination(
     for model in models(request, benchmark, catalog):
         for scenario in _scenarios(request, sut, benchmark, rules):
             for mode in MODES if request.mode == ("all",) else request.mode:
-                cell = _cell(
-                    request,
-                    round_,
-                    sut,
-                    benchmark,
-                    rules,
-                    implementation,
-                    model,
-                    scenario,
-                    mode,
-                    device,
-                    catalog,
-                )
+                cell = _cell(context, model, scenario, mode)
                 cell["refuse"] = refuse or model.refuse or cell["refuse"]
                 yield cell
 
@@ -236,27 +258,17 @@ def _scenarios(
     return [s for s in SCENARIOS if s in required]
 
 
-def _cell(
-    request: Request,
-    round_: Mapping[str, Any],
-    sut: Sut,
-    benchmark: Mapping[str, Any],
-    rules: Mapping[str, Any],
-    implementation: Mapping[str, Any],
-    model: Model,
-    scenario: str,
-    mode: str,
-    device: str,
-    catalog: Catalog,
-) -> Cell:
+def _cell(context: Context, model: Model, scenario: str, mode: str) -> Cell:
+    request, round_, benchmark = context.request, context.round, context.benchmark
+    implementation = context.implementation
     label = benchmark["name"] if model.reference else f"{benchmark['name']}.{model.name}"
-    refuse, skip = _obstacles(request, benchmark, scenario, mode)
-    seconds = _min_duration_ms(request, round_, benchmark) / 1000
+    refuse, skip = _obstacles(context, scenario, mode)
+    seconds = context.min_duration_ms / 1000
     expected = benchmark["expected_s"].get("accuracy", 600.0) if mode == "accuracy" else seconds
     why_not = _why_not_submittable(request, benchmark)
-    return _of_sut(sut) | {
-        "id": "/".join((sut.name, label, implementation["name"], scenario, mode)),
-        "device": device,
+    return _of_sut(context.sut) | {
+        "id": "/".join((context.sut.name, label, implementation["name"], scenario, mode)),
+        "device": context.device,
         "benchmark": label,
         "catalog_benchmark": benchmark["name"],
         "model": model.as_dict(),
@@ -268,16 +280,16 @@ def _cell(
         "duration": request.duration,
         "submittable": why_not is None,
         "why_not_submittable": why_not,
-        "options": _options(request, implementation, benchmark, scenario),
-        "keys": _keys(request, round_, benchmark, rules, scenario),
+        "options": _options(context, scenario),
+        "keys": _keys(context, scenario),
         "loadgen_model": benchmark["loadgen_model"],
         "loadgen_version": round_["loadgen"]["version"],
         "target": _target(request, scenario),
         "run_prefix": request.run_prefix,
         "expected_s": expected + OVERHEAD_S,
         "time_limit_s": request.time_limit or max(600.0, expected * 4 + 300.0),
-        "rules": _judged_by(round_, benchmark, rules, model.reference, scenario),
-        "dataset": _dataset(request, benchmark, catalog),
+        "rules": _judged_by(round_, benchmark, context.rules, model.reference, scenario),
+        "dataset": _dataset(context),
         "signature": (benchmark["model"] or {}).get("signature"),
         "metric": benchmark["metric"],
         "label_offset": benchmark.get("label_offset", 0),
@@ -297,10 +309,9 @@ def _of_sut(sut: Sut) -> Cell:
     }
 
 
-def _obstacles(
-    request: Request, benchmark: Mapping[str, Any], scenario: str, mode: str
-) -> tuple[str | None, str | None]:
+def _obstacles(context: Context, scenario: str, mode: str) -> tuple[str | None, str | None]:
     """Return why a cell is refused and why it is skipped, None for each that does not apply."""
+    request, benchmark = context.request, context.benchmark
     refuse = skip = None
     dataset = benchmark["dataset"]
     if scenario not in benchmark["scenarios"]:
@@ -344,38 +355,28 @@ def _judged_by(
     }
 
 
-def _dataset(
-    request: Request, benchmark: Mapping[str, Any], catalog: Catalog
-) -> dict[str, Any] | None:
+def _dataset(context: Context) -> dict[str, Any] | None:
     """Return the dataset as {"name", "origin": 'catalog' | 'path', "where", "sha256"}, None for
     generated inputs."""
-    dataset = benchmark["dataset"]
+    dataset = context.benchmark["dataset"]
     if dataset is None:
         return None
-    if request.dataset_path:
+    if context.request.dataset_path:
         return {
             "name": dataset["name"],
             "origin": "path",
-            "where": request.dataset_path,
+            "where": context.request.dataset_path,
             "sha256": None,
         }
     if dataset["artifact"] is None:
         return None
-    where = catalog.data(dataset["artifact"]["file"])
+    where = context.catalog.data(dataset["artifact"]["file"])
     return {
         "name": dataset["name"],
         "origin": "catalog",
         "where": str(where),
         "sha256": dataset["artifact"]["sha256"],
     }
-
-
-def _min_duration_ms(
-    request: Request, round_: Mapping[str, Any], benchmark: Mapping[str, Any]
-) -> int:
-    official: int = round_["min_duration_ms"]
-    test: int = benchmark["test"]["min_duration_ms"]
-    return official if request.duration == "official" else test
 
 
 def _why_not_submittable(request: Request, benchmark: Mapping[str, Any]) -> str | None:
@@ -386,42 +387,36 @@ def _why_not_submittable(request: Request, benchmark: Mapping[str, Any]) -> str 
     return None
 
 
-def _options(
-    request: Request, implementation: Mapping[str, Any], benchmark: Mapping[str, Any], scenario: str
-) -> dict[str, Any]:
-    chosen = {n: getattr(request, n) for n in implementation["options"]}
+def _options(context: Context, scenario: str) -> dict[str, Any]:
+    request = context.request
+    chosen = {n: getattr(request, n) for n in context.implementation["options"]}
     chosen["input_shapes"] = dict(request.input_shapes) or None
     chosen["samples"] = request.samples
-    limit = request.latency_limit or benchmark["latency_limit_ms"].get(scenario)
+    limit = context.latency_limit_ms(scenario)
     chosen["latency_limit_ms"] = limit if scenario in ("Server", "Interactive") else None
     return chosen
 
 
-def _keys(
-    request: Request,
-    round_: Mapping[str, Any],
-    benchmark: Mapping[str, Any],
-    rules: Mapping[str, Any],
-    scenario: str,
-) -> dict[str, Any]:
+def _keys(context: Context, scenario: str) -> dict[str, Any]:
     """Return the user.conf keys of one run (units as LoadGen's: ms).
 
     An MLPerf benchmark at official length gets none: LoadGen's built-in mlperf.conf holds the
     rules.
     """
+    request, benchmark = context.request, context.benchmark
     keys: dict[str, Any] = {}
     if benchmark["kind"] != "mlperf":
         keys["performance_sample_count_override"] = (
             request.samples or benchmark["performance_sample_count"]
         )
-        keys["min_duration"] = _min_duration_ms(request, round_, benchmark)
+        keys["min_duration"] = context.min_duration_ms
     elif request.duration == "test":
-        keys["min_duration"] = _min_duration_ms(request, round_, benchmark)
+        keys["min_duration"] = context.min_duration_ms
     if request.duration == "test" and scenario == "Offline":
         # mlperf.conf asks for up to 788,379 samples in one query; a test is not submittable anyhow.
         keys["min_query_count"] = 1
-    limit = request.latency_limit or benchmark["latency_limit_ms"].get(scenario)
-    if scenario in ("Server", "Interactive") and limit and not rules:
+    limit = context.latency_limit_ms(scenario)
+    if scenario in ("Server", "Interactive") and limit and not context.rules:
         keys["target_latency"] = limit
     return keys
 
