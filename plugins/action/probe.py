@@ -25,10 +25,11 @@ class ActionModule(Stage):
     def stage(
         self, session: Session, host: str, options: dict[str, Any], variables: dict[str, Any]
     ) -> dict[str, Any]:
-        """Return the probe, the work items and `todo` (whether any needs the host)."""
+        """Return the probe, the work items, `todo` (whether any needs the host) and `settled`
+        (whether all are stored and valid, or nothing to do here)."""
         cells = session.cells(host)
         if not cells:
-            return {"todo": False, "work": []}
+            return {"todo": False, "settled": True, "work": []}
         common = session.common()
         asked = {
             w["where"]
@@ -46,7 +47,8 @@ class ActionModule(Stage):
             cells, common, probe, Results(common["results"]), lambda job: self._alive(job, probe)
         )
         todo = any(i["action"] in ("run", "attach", "collect") for i in items)
-        return {"todo": todo, "probe": asdict(probe), "work": items}
+        settled = all(i["action"] in ("done", "skip") for i in items)
+        return {"todo": todo, "settled": settled, "probe": asdict(probe), "work": items}
 
     def _alive(self, job: Mapping[str, Any], probe: probe_script.Probe) -> bool:
         """Return whether a job that the state file calls unfinished still has its process."""

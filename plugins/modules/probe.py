@@ -48,6 +48,10 @@ todo:
   description: Whether a cell of the host must be run, attached to or collected.
   returned: when the host answered
   type: bool
+settled:
+  description: Whether each cell of the host has a valid result stored, or nothing to do here.
+  returned: when the host answered
+  type: bool
 fault:
   description:
     - Why the host could not be probed. The host is not failed, so that every host gets an

@@ -57,7 +57,7 @@ class Stage(ActionBase):
             found = {"fault": f"{e.filename or 'this controller'}: {e.strerror or e}."}
         session.record(host, self.NAME, found)
         shown: dict[str, Any] = {"changed": bool(found.get("changed"))}
-        for name in ("fault", "todo", "built", "missing_packages", "msg"):
+        for name in ("fault", "todo", "settled", "built", "missing_packages", "msg"):
             if name in found:
                 shown[name] = found[name]
         return shown
