@@ -1,7 +1,7 @@
 # Copyright (c) 2026, benchfleet contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the speed comparisons share: a copy of the checkout, timed commands, pairs, loopback hosts."""
+"""What speed comparisons share: a copy of the checkout, timed commands, pairs, loopback hosts."""
 
 from __future__ import annotations
 

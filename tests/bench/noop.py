@@ -4,7 +4,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a re-run costs that has nothing to do, beside a play with one ansible.builtin.ping.
 
-    python tests/bench/noop.py [--pairs 5] [--rows cell,matrix,fleet,fleet-cold,scale] [--folder DIR]
+    python tests/bench/noop.py [--pairs 5] [--rows cell,matrix,fleet,fleet-cold,scale]
 
 Needs an interpreter with ansible-core, and sshd for the fleets (its own, on 127.0.2.1 and on).
 One SUT is measured for real, in a folder of the comparison's own. The other SUTs' results are
@@ -29,9 +29,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common import BenchError, Cost, LoopbackHosts, Pairs, copy_checkout, loopback_hosts, pairs
-from common import snapshot as files_of
-from common import timed
+from common import (
+    BenchError,
+    Cost,
+    LoopbackHosts,
+    Pairs,
+    copy_checkout,
+    loopback_hosts,
+    pairs,
+    snapshot,
+    timed,
+)
 
 MATRIX_SUTS = 5  # times 3 scenarios and 2 modes: 30 cells
 SCENARIOS = "SingleStream,MultiStream,Offline"
@@ -71,7 +79,9 @@ class Bench:
         """Run a playbook on an inventory and return what it cost."""
         extra = [w for k, v in options.items() for w in ("-e", f"{k}={v}")]
         command = [str(Path(sys.executable).with_name("ansible-playbook")), str(playbook)]
-        return timed([*command, "-i", str(inventory), *extra], self.folder, self.environment(control))
+        return timed(
+            [*command, "-i", str(inventory), *extra], self.folder, self.environment(control)
+        )
 
     def ours(self, inventory: Path, options: dict[str, str], control: str = "cp") -> Cost:
         """Run the main playbook."""
@@ -84,13 +94,13 @@ class Bench:
 
     def noop(self, inventory: Path, options: dict[str, str], control: str = "cp") -> Cost:
         """Run the main playbook; BenchError unless it found nothing to do and changed nothing."""
-        before = files_of(self.results)
+        before = snapshot(self.results)
         cost = self.ours(inventory, options, control)
         hosts = cost.hosts()
         restless = [h for h, c in hosts.items() if c["changed"] or c["failed"] or c["unreachable"]]
         if restless or not hosts:
             raise BenchError(f"not a no-op on {restless or 'any host'}:\n{cost.output[-3000:]}")
-        if files_of(self.results) != before:
+        if snapshot(self.results) != before:
             raise BenchError(f"the no-op changed files of {self.results}")
         return cost
 
@@ -149,7 +159,7 @@ def store_copies(bench: Bench, inventory: Path, options: dict[str, str]) -> int:
     asked = request.parse(options)
     ours, stored = catalog.Catalog(), results.Results(bench.results)
     cells = planner.plan(asked, hosts, ours)
-    common = plan._common(asked, cells, ours, stored, {})
+    common = plan._common(asked, cells, ours, stored)
     count = 0
     for host, variables in hosts.items():
         command = probe_script.command(variables["benchfleet_home"], [])
@@ -157,7 +167,11 @@ def store_copies(bench: Bench, inventory: Path, options: dict[str, str]) -> int:
         probe = probe_script.parse(read.stdout)
         own = [c for c in cells if c["host"] == host]
         items = work.decide(own, common, probe, stored, lambda _job: False)
-        runs = {i["digest"]: _copy_run(bench, stored, i) for i in items if i["action"] == "run" and i["cell"] in own}
+        runs = {
+            i["digest"]: _copy_run(bench, stored, i)
+            for i in items
+            if i["action"] == "run" and i["cell"] in own
+        }
         count += len(runs)
         _remember(Path(probe.host_dir), runs)
     return count
@@ -168,7 +182,7 @@ def _copy_run(bench: Bench, stored: Any, item: dict[str, Any]) -> str:
     from ansible_collections.benchfleet.mlperf.plugins.module_utils.job import records
 
     cell = item["cell"]
-    source = next(stored.folder(cell | {"sut": "measured"}).iterdir())
+    source = max(stored.folder(cell | {"sut": "measured"}).iterdir())
     run_id = f"{source.name.rpartition('-')[0]}-{item['digest'][:8]}"
     target = stored.folder(cell) / run_id
     shutil.copytree(source, target)
@@ -199,7 +213,9 @@ def prepare(bench: Bench, inventory: Path, options: dict[str, str]) -> Path:
     return inventory
 
 
-def measure(bench: Bench, rows: list[str], count: int, lab: LoopbackHosts | None) -> dict[str, Pairs]:
+def measure(
+    bench: Bench, rows: list[str], count: int, lab: LoopbackHosts | None
+) -> dict[str, Pairs]:
     """Measure the rows that were asked for."""
     found: dict[str, Pairs] = {}
     cold = iter(range(1000))
@@ -238,8 +254,10 @@ def table(found: dict[str, Pairs]) -> tuple[list[str], bool]:
         "fleet-cold": f"{FLEET} ssh hosts, new connections / ping",
         "scale": f"per host at {LARGE_FLEET} / at {FLEET}",
     }
-    head = ("comparison", "no-op s", "other s", "wall ratio", "(range)", "no-op CPU", "other CPU", "CPU ratio", "goal")
-    lines = ["{:38} {:>8} {:>8} {:>10} {:>13} {:>9} {:>9} {:>9} {:>5}".format(*head)]
+    lines = [
+        f"{'comparison':38} {'no-op s':>8} {'other s':>8} {'wall ratio':>10} {'(range)':>13} "
+        f"{'no-op CPU':>9} {'other CPU':>9} {'CPU ratio':>9} {'goal':>5}"
+    ]
     good = True
     for name, each in found.items():
         scale = FLEET / LARGE_FLEET if name == "scale" else 1.0
