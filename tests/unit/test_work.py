@@ -26,8 +26,9 @@ from ansible_collections.benchfleet.mlperf.plugins.plugin_utils.results import R
 from ansible_collections.benchfleet.mlperf.plugins.plugin_utils.session import Session
 
 CATALOG = Catalog()
-COMMON: dict[str, Any] = {"rerun": False, "recalibrate": False, "debug": False, "paths": {}}
-PAYLOAD = {"code": "c" * 64, "lock": "l" * 64}
+COMMON: dict[str, Any] = {"rerun": False, "recalibrate": False, "debug": False}
+COMMON |= {"paths": {}, "controller": "me"}
+PAYLOAD: dict[str, Any] = {"code": "c" * 64, "lock": "l" * 64, "driver": None}
 JOB = "20260101T000000Z-00000001"
 
 
@@ -128,6 +129,33 @@ def test_what_runs_there_is_attached_and_what_ended_there_is_collected(tmp_path:
     assert action(runs={digest: run_id}) == ("collect", run_id)
     store(tmp_path, {"cell": planned[0], "digest": digest}, "20260102T000000Z", outcome="failed")
     assert action(runs={digest: run_id}) == ("run", None)
+
+
+def test_a_rerun_collects_only_what_it_started_itself(tmp_path: Path) -> None:
+    planned = cells(target_qps=5)
+    digest = decide(planned, tmp_path)[0]["digest"]
+    job = {"pid": 2, "digests": [digest], "state": "done"}
+
+    def action(controller: str) -> str:
+        seen = probe(jobs={JOB: job | {"controller": controller}}, runs={digest: "r"})
+        return str(decide(planned, tmp_path, seen, rerun=True)[0]["action"])
+
+    assert (action("me"), action("somebody")) == ("collect", "run")
+
+
+def test_a_device_without_its_driver_is_refused(tmp_path: Path) -> None:
+    planned = cells(device="cuda", target_qps=5)
+    with_driver = {"p": PAYLOAD | {"driver": "kernel"}}
+    without = {"p": PAYLOAD | {"driver": "nvidia"}}
+    assert decide(planned, tmp_path, payloads=with_driver)[0]["action"] == "run"
+    (item,) = decide(planned, tmp_path, payloads=without)
+    assert (item["action"], "nvidia driver" in item["reason"]) == ("refuse", True)
+
+
+def test_debug_prepares_what_is_stored_already(tmp_path: Path) -> None:
+    planned = cells(target_qps=5)
+    store(tmp_path, decide(planned, tmp_path)[0])
+    assert decide(planned, tmp_path, debug=True)[0]["action"] == "run"
 
 
 def test_no_cell_is_lost_where_two_models_have_the_same_content(tmp_path: Path) -> None:
