@@ -297,7 +297,7 @@ def test_the_plan_tells_what_each_cell_needs_and_takes(tmp_path: Path) -> None:
     assert [r["todo"] for r in rows] == [True, True, False]
     own, calibration = planned[0]["expected_s"], planner.CALIBRATION_S["test"]
     assert rows[0]["expected_s"] == own + calibration
-    assert "3 cells on 1 SUTs, 2 to do" in table.planned(rows)[-1]
+    assert "3 cells on 1 SUT, 2 to do" in table.planned(rows)[-1]
 
 
 def test_a_cached_verdict_is_used_for_the_same_rules_only(tmp_path: Path) -> None:
