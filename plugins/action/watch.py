@@ -21,6 +21,7 @@ from ..plugin_utils.stage import Stage, module_result
 
 MARK = "BENCHFLEET-WATCH"
 REPEAT_S = 60.0
+UNREADABLE_S = 60.0
 # A look costs the SUT about 5 ms of CPU: one in 5 s is 0.1 % of one core, one in 60 s 0.01 %.
 FIRST_S, SLOWEST_S, GROWTH = 5.0, 60.0, 1.15
 _PHASES = ("starting", "loading", "warming up", "measuring", "evaluating accuracy", "done")
@@ -80,9 +81,11 @@ class ActionModule(Stage):
                 look = None
                 silent_since = silent_since or time.monotonic()
                 self._connection.close()
-                if time.monotonic() - silent_since > patience:
+                # A host that answers, but no longer has the job's folder, will not grow it again.
+                limit = patience if isinstance(e, AnsibleConnectionFailure) else UNREADABLE_S
+                if time.monotonic() - silent_since > limit:
                     raise BenchfleetError(
-                        f"no answer for {patience:.0f} s ({e});"
+                        f"no answer for {limit:.0f} s ({e});"
                         " the job goes on there: the same command finds it again."
                     ) from None
                 line = "no answer; the job goes on there, trying again"
