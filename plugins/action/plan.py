@@ -15,6 +15,7 @@ from typing import Any
 from ansible import constants as C
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
 from ansible.utils.vars import load_extra_vars
 
 from ..module_utils.host_store import HostError, path_digest
@@ -76,6 +77,8 @@ class ActionModule(ActionBase):
             raise BenchfleetError(
                 "nothing to run: the round requires no benchmark of the catalog for these SUTs."
             )
+        if asked.benchmark == ("all",):
+            _say_what_lacks(cells, catalog.get("rounds", asked.round), catalog)
         common = _common(asked, cells, catalog, results)
         by_host: dict[str, list[dict[str, Any]]] = {}
         for cell in cells:
@@ -100,6 +103,17 @@ def _sut_hosts(variables: Mapping[str, Any]) -> Iterable[str]:
     hosts = variables["ansible_play_hosts_all"]
     suts = set(variables.get("groups", {}).get("suts", ()))
     return [h for h in hosts if h in suts] if suts else hosts
+
+
+def _say_what_lacks(
+    cells: list[dict[str, Any]], round_: Mapping[str, Any], catalog: Catalog
+) -> None:
+    lacking = planner.not_in_catalog(round_, {c["system_type"] for c in cells}, catalog)
+    if lacking:
+        Display().warning(
+            f"round {round_['name']} also has {', '.join(lacking)} for these SUTs;"
+            " the catalog has no file for them."
+        )
 
 
 def _common(

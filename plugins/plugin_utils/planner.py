@@ -10,7 +10,7 @@ for becomes a cell: one that cannot run carries `skip` (nothing to do here, not 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -171,6 +171,15 @@ def _choose_suts(request: Request, hosts: Mapping[str, Mapping[str, Any]]) -> li
     return [suts[name] for name in request.sut]
 
 
+def not_in_catalog(
+    round_: Mapping[str, Any], types: Iterable[str], catalog: Catalog
+) -> list[str]:
+    """Return the benchmarks of the round for systems of these types that the catalog lacks."""
+    wanted = {n for n, b in round_["benchmarks"].items() if set(types) & set(b["required"])}
+    files = (catalog.get("benchmarks", name) for name in catalog.names("benchmarks"))
+    return sorted(wanted - {name for benchmark in files for name in benchmark["checker_names"]})
+
+
 def _required_benchmarks(round_: Mapping[str, Any], sut: Sut, catalog: Catalog) -> list[str]:
     """Return what `benchmark=all` means: each benchmark of the catalog that the round has for this
     system."""
@@ -214,10 +223,17 @@ def _combination(
         )
     for model in models(request, benchmark, catalog):
         for scenario in _scenarios(request, sut, benchmark, rules):
-            for mode in MODES if request.mode == ("all",) else request.mode:
+            for mode in _modes(request, rules):
                 cell = _cell(context, model, scenario, mode)
                 cell["refuse"] = refuse or model.refuse or cell["refuse"]
                 yield cell
+
+
+def _modes(request: Request, rules: Mapping[str, Any]) -> list[str]:
+    """Return what `mode=all` means: outside the open division the round's compliance tests too."""
+    if request.mode != ("all",):
+        return list(request.mode)
+    return [*MODES, *(rules.get("compliance", ()) if request.division != "open" else ())]
 
 
 def _rules(
@@ -326,6 +342,8 @@ def _obstacles(context: Context, scenario: str, mode: str) -> tuple[str | None, 
         )
     if mode == "accuracy" and dataset is None:
         skip = "accuracy needs a dataset with known answers; generated inputs have none"
+    if mode not in MODES:
+        skip = f"the round requires compliance test {mode}; this version does not run those yet"
     return refuse, skip
 
 

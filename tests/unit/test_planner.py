@@ -184,9 +184,22 @@ def test_what_a_division_cannot_hold_is_refused() -> None:
     refused = [c["refuse"] for c in plan(datacenter, division="closed", **asked)]
     assert refused
     assert all("no resnet for datacenter systems" in str(r) for r in refused)
-    assert [c["refuse"] for c in plan(datacenter, division="open", **asked)] == [None] * len(
-        refused
-    )
+    assert {c["refuse"] for c in plan(datacenter, division="open", **asked)} == {None}
+
+
+def test_compliance_tests_of_a_closed_division_are_named_not_dropped() -> None:
+    asked = {"benchmark": "resnet50", "dataset_path": "/d", "model_path": "/m.onnx"}
+    cells = plan(division="closed", scenario="Offline", **asked)
+    assert [c["mode"] for c in cells] == ["performance", "accuracy", "TEST01", "TEST04"]
+    assert [bool(c["skip"]) for c in cells] == [False, False, True, True]
+    assert len(plan(division="open", scenario="Offline", **asked)) == 2
+
+
+def test_benchmarks_of_the_round_without_a_file_are_known() -> None:
+    catalog = Catalog()
+    lacking = planner.not_in_catalog(catalog.get("rounds", "v6.1"), ["edge"], catalog)
+    assert "bert-99" in lacking
+    assert "resnet" not in lacking
 
 
 def test_generated_inputs_skip_accuracy_and_need_no_dataset() -> None:
