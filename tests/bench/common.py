@@ -139,7 +139,11 @@ class LoopbackHosts:
 
 @contextlib.contextmanager
 def loopback_hosts(folder: Path, count: int) -> Iterator[LoopbackHosts]:
-    """Run sshd on 127.0.2.1 and on, at most 250 addresses; ends with the block."""
+    """Run sshd on 127.0.2.1 and on, at most 250 addresses; ends with the block.
+
+    Sessions get an empty home, since start-up files of the user's shell (pyenv, conda) would cost
+    each ssh command of either side more than what is measured.
+    """
     daemon = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
     if daemon is None or count > 250:
         raise BenchError("sshd is not installed" if daemon is None else f"{count} hosts: too many")
@@ -148,6 +152,7 @@ def loopback_hosts(folder: Path, count: int) -> Iterator[LoopbackHosts]:
     for key in ("host", "user"):
         keygen = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / key)]
         subprocess.run(keygen, check=True)
+    (folder / "home").mkdir()
     addresses = [f"127.0.2.{number}" for number in range(1, count + 1)]
     with socket.create_server((addresses[0], 0)) as probe:
         port = int(probe.getsockname()[1])
@@ -175,6 +180,7 @@ def _write_config(config: Path, folder: Path, port: int, addresses: Sequence[str
         f"{listen}Port {port}\nHostKey {folder}/host\nPidFile none\nUsePAM no\nStrictModes no\n"
         f"AuthorizedKeysFile {folder}/user.pub\nPasswordAuthentication no\nPermitRootLogin yes\n"
         "MaxStartups 300\nMaxSessions 50\nSubsystem sftp internal-sftp\n"
+        f"SetEnv HOME={folder}/home\n"
     )
 
 

@@ -198,7 +198,9 @@ def _copy_run(bench: Bench, stored: Any, item: dict[str, Any]) -> str:
 def _remember(host_dir: Path, runs: dict[str, str]) -> None:
     """Give a host the state file that it would have after these runs."""
     path = host_dir / "state.json"
-    state = json.loads(path.read_text()) if path.exists() else {"format": 1, "jobs": {}, "runs": {}}
+    state: dict[str, Any] = {"format": 1, "jobs": {}, "runs": {}}
+    if path.exists():
+        state = json.loads(path.read_text())
     state["runs"] |= runs
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(state))
