@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import re
 import signal
+import socket
 import subprocess
+import threading
 import time
 import uuid
 from collections.abc import Iterator, Mapping
@@ -100,7 +103,9 @@ class Controller:
         """Start the playbook; `words` are options of ansible-playbook."""
         mark = uuid.uuid4().hex
         log = self.folder / f"{mark}.log"
-        argv = ["ansible-playbook", str(root() / "run_benchmark.yml"), "-i", str(inventory)]
+        # Under nohup this process ignores SIGHUP, and what it starts would too.
+        argv = ["env", "--default-signal=HUP,INT", "ansible-playbook"]
+        argv += [str(root() / "run_benchmark.yml"), "-i", str(inventory)]
         asked = {"benchmark": "digits", **QUICK, **request}
         with log.open("wb") as stream:
             process = subprocess.Popen(
@@ -235,6 +240,66 @@ def until(seconds: float) -> Iterator[int]:
     while time.monotonic() < end:
         yield (look := look + 1)
         time.sleep(0.2)
+
+
+class Forwarder:
+    """A fixed address for a host that may come back with another one after a reboot.
+
+    `drop` ends every connection, as a rebooted host does with packets of its former life.
+    """
+
+    def __init__(self, lab: Lab, name: str) -> None:
+        self._lab, self._name = lab, name
+        self._first = lab.hosts[name].address
+        self._pairs: list[socket.socket] = []
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def inventory(self) -> Path:
+        """Return an inventory of the host that goes through here; its host key is checked."""
+        host = self._lab.hosts[self._name]
+        port = self._listener.getsockname()[1]
+        before = f"ansible_host={host.address} ansible_port={host.spec.port}"
+        after = f"ansible_host=127.0.0.1 ansible_port={port}"
+        common = "ansible_ssh_common_args='"
+        alias = f"{common}-o HostKeyAlias={self._first} "
+        return altered(self._lab.inventory(self._name), (before, after), (common, alias))
+
+    def drop(self) -> None:
+        """End every connection."""
+        while self._pairs:
+            with contextlib.suppress(OSError):
+                self._pairs.pop().shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """End every connection and take no more."""
+        self._listener.close()
+        self.drop()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                near, _ = self._listener.accept()
+            except OSError:
+                return
+            host = self._lab.hosts[self._name]
+            try:
+                far = socket.create_connection((host.address, host.spec.port), timeout=5)
+            except OSError:
+                near.close()
+                continue
+            far.settimeout(None)
+            self._pairs += [near, far]
+            for source, target in ((near, far), (far, near)):
+                threading.Thread(target=_pump, args=(source, target), daemon=True).start()
+
+
+def _pump(source: socket.socket, target: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(1 << 16):
+            target.sendall(data)
+    with contextlib.suppress(OSError):
+        target.shutdown(socket.SHUT_RDWR)
 
 
 @dataclass(frozen=True)

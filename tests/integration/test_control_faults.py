@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fleet import Call, Controller, Fleet, Slow, dead, overlap, until
+from fleet import Call, Controller, Fleet, Forwarder, Slow, dead, overlap, until
 from lab import HostSpec
 
 pytestmark = [pytest.mark.lab, pytest.mark.network]
@@ -38,25 +38,27 @@ def assert_gone(call: Call) -> None:
     assert call.orphans() == []
 
 
-@pytest.mark.parametrize(
-    ("host", "number", "group"),
-    [
-        pytest.param("sut1", signal.SIGKILL, False, id="killed"),
-        pytest.param("sut2", signal.SIGINT, True, id="ctrl-c"),
-        pytest.param("sut3", signal.SIGHUP, True, id="terminal-closed"),
-    ],
-)
-def test_a_controller_that_goes_away_loses_nothing(
-    fleet: Fleet, controller: Controller, host: str, number: int, group: bool
-) -> None:
-    slow, inventory = Slow(12), fleet.lab.inventory(host)
-    call = controller.start(inventory, **slow.request)
-    slow.wait(fleet.lab, host, call)
-    assert call.kill(number, group=group).code != 0
-    assert_gone(call)
-    again = controller.run(inventory, **slow.request)
-    assert again.code == 0, again.text
-    assert_one_run(fleet, controller, slow, host)
+def test_a_controller_that_goes_away_loses_nothing(fleet: Fleet, tmp_path: Path) -> None:
+    """It is killed, stopped by Ctrl-C, and loses its terminal; on three hosts at once."""
+    ways = {"sut1": signal.SIGKILL, "sut2": signal.SIGINT, "sut3": signal.SIGHUP}
+    slows = {host: Slow(12) for host in ways}
+    controllers = {host: Controller(fleet.env, tmp_path / host) for host in ways}
+
+    def start(host: str) -> Call:
+        return controllers[host].start(fleet.lab.inventory(host), **slows[host].request)
+
+    calls = {host: start(host) for host in ways}
+    for host, number in ways.items():
+        slows[host].wait(fleet.lab, host, calls[host])
+        done = calls[host].kill(number, group=number != signal.SIGKILL)
+        assert done.code != 0, done.text
+    for call in calls.values():
+        assert_gone(call)
+    again = {host: start(host) for host in ways}
+    for host in ways:
+        done = again[host].wait()
+        assert done.code == 0, done.text
+        assert_one_run(fleet, controllers[host], slows[host], host)
 
 
 def test_a_run_that_ended_without_its_controller_is_collected(
@@ -106,23 +108,24 @@ def test_two_controllers_with_one_request_share_its_run(fleet: Fleet, tmp_path: 
 
 
 def test_two_users_measure_one_after_the_other(fleet: Fleet, tmp_path: Path) -> None:
-    bench, plain = (Controller(fleet.env, tmp_path / name) for name in ("bench", "plain"))
-    slows = Slow(25), Slow(0)
-    inventories = fleet.lab.inventory("sut2"), fleet.lab.inventory("sut2", user="plain")
-    first = bench.start(inventories[0], **slows[0].request)
-    slows[0].wait(fleet.lab, "sut2", first)
-    refused = plain.run(inventories[1], on_busy="fail", **slows[1].request)
-    assert refused.code == 2
-    assert "the host is busy: bench measures digits onnx Offline accuracy" in refused.text
-    assert plain.by_sut() == {"sut2": "failed"}
-    second = plain.run(inventories[1], **slows[1].request)
+    bench, hasty, plain = (Controller(fleet.env, tmp_path / n) for n in ("bench", "hasty", "plain"))
+    slow, lab = Slow(16), fleet.lab
+    first = bench.start(lab.inventory("sut2"), **slow.request)
+    slow.wait(lab, "sut2", first)
+    inventory = lab.inventory("sut2", user="plain")
+    refused = hasty.start(inventory, on_busy="fail", **Slow(0).request)
+    second = plain.run(inventory, **Slow(0).request)
     assert second.code == 0, second.text
     assert "waits: bench measures digits onnx Offline accuracy" in second.text
     assert plain.by_sut() == {"sut2": "valid"}
+    done = refused.wait()
+    assert done.code == 2
+    assert "the host is busy: bench measures digits onnx Offline accuracy" in done.text
+    assert hasty.by_sut() == {"sut2": "failed"}
     done = first.wait()
     assert done.code == 0, done.text
-    assert_one_run(fleet, bench, slows[0], "sut2")
-    assert overlap(bench.runs()[0], plain.runs()[-1]) <= 0
+    assert_one_run(fleet, bench, slow, "sut2")
+    assert overlap(bench.runs()[0], plain.runs()[0]) <= 0
 
 
 @pytest.mark.parametrize(
@@ -171,17 +174,20 @@ def test_a_reboot_is_recorded_and_the_run_started_anew(
 
 def test_a_reboot_under_the_watch_is_a_lost_run(fleet: Fleet, controller: Controller) -> None:
     slow, lab = Slow(6), fleet.lab
-    address = lab.hosts["sut1"].address
-    call = controller.start(lab.inventory("sut1"), **slow.request)
+    forwarder = Forwarder(lab, "sut1")
+    inventory = forwarder.inventory()
+    call = controller.start(inventory, **slow.request)
     slow.wait(lab, "sut1", call)
-    lab.reboot("sut1")
-    if lab.hosts["sut1"].address != address:
-        call.kill(signal.SIGKILL)
-        pytest.skip("the host has come back with another address")
+    lab.stop("sut1")
+    forwarder.drop()
+    time.sleep(2)
+    lab.start("sut1")
     done = call.wait()
     assert done.code == 2, done.text
+    assert "no answer; the job goes on there, trying again" in done.text
     assert controller.by_sut() == {"sut1": "lost"}
-    again = controller.run(lab.inventory("sut1"), **slow.request)
+    again = controller.run(inventory, **slow.request)
+    forwarder.close()
     assert again.code == 0, again.text
     assert_lost_then_valid(fleet, controller, slow, "sut1", "reboot")
 
