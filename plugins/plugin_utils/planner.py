@@ -171,9 +171,7 @@ def _choose_suts(request: Request, hosts: Mapping[str, Mapping[str, Any]]) -> li
     return [suts[name] for name in request.sut]
 
 
-def not_in_catalog(
-    round_: Mapping[str, Any], types: Iterable[str], catalog: Catalog
-) -> list[str]:
+def not_in_catalog(round_: Mapping[str, Any], types: Iterable[str], catalog: Catalog) -> list[str]:
     """Return the benchmarks of the round for systems of these types that the catalog lacks."""
     wanted = {n for n, b in round_["benchmarks"].items() if set(types) & set(b["required"])}
     files = (catalog.get("benchmarks", name) for name in catalog.names("benchmarks"))
