@@ -125,6 +125,8 @@ def _spec(
     }
     paths = {n: _path(item[n], probe, ready) for n in ("model", "dataset")}
     recorded = {k: v for k, v in cell.items() if k not in _NOT_RECORDED}
+    if item.get("calibration_run"):
+        recorded["calibration_run"] = item["calibration_run"]
     digests = dict(item["digests"])
     for name in ("model", "dataset"):
         digests[name] = _sha256(item[name], ready) or digests[name]

@@ -232,7 +232,7 @@ CHANGES: dict[Change, str] = {
     climbing: "`..` part",
     absolute: "is absolute",
     linked: "extra.txt",
-    bomb: "limit",
+    bomb: "has the size",
     swollen: "console.log",
 }
 

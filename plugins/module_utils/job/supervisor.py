@@ -295,7 +295,7 @@ class Supervisor:
             "prefix": records.fill(cell.prefix, str(folder), status),
             "env": self._env(cell, folder),
             "target": cell.target,
-            "calibration": None,
+            "calibration": cell.cell.get("calibration_run"),
             "digests": cell.digests,
             "host": self.job.fingerprint,
             "quiet_host": look,
