@@ -2,15 +2,16 @@
 # Copyright (c) 2026, benchfleet contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What our watcher costs a SUT while it measures, by CPU time of everything that a look starts there.
+"""What our watcher costs a SUT while it measures, by CPU time of all that a look starts there.
 
     python tests/bench/watch.py [--looks 100]
 
 Needs an interpreter with ansible-core, and sshd (its own, on 127.0.2.1). One look is the watcher's
 own command, sent over an open connection to a folder with a job's files; the CPU time is what the
-host's sshd and all its children used. What the user's login shell takes to run `true` is measured in
-the same way and shown apart, for it is the host's (pyenv or conda in a start-up file cost more than all
-else). The share is that of a run of 600 s, with the watcher's own intervals. Exit 1 above 0.2 % of one core.
+host's sshd and all its children used. What the user's login shell takes to run `true` is measured
+in the same way and shown apart, for it is the host's (pyenv or conda in a start-up file cost more
+than all else). The share is that of a run of 600 s, with the watcher's own intervals. Exit 1 above
+0.2 % of one core.
 """
 
 from __future__ import annotations
@@ -124,10 +125,12 @@ def main() -> int:
     own = look - shell
     share = looks_in(LENGTH_S) * own / LENGTH_S
     print(
-        f"one look: {look * 1000:.1f} ms of CPU on the SUT, {shell * 1000:.1f} ms of it its login shell"
+        f"one look: {look * 1000:.1f} ms of CPU on the SUT,"
+        f" {shell * 1000:.1f} ms of it its login shell"
     )
     print(
-        f"run of {LENGTH_S:.0f} s: {looks_in(LENGTH_S)} looks, {share:.3%} of one core (goal: {GOAL:.1%})"
+        f"run of {LENGTH_S:.0f} s: {looks_in(LENGTH_S)} looks,"
+        f" {share:.3%} of one core (goal: {GOAL:.1%})"
     )
     return 0 if share <= GOAL else 1
 
