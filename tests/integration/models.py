@@ -95,7 +95,7 @@ def dense(path: Path, sizes: tuple[int, int], batch: Dim = "N") -> Path:
 
 
 def sums(path: Path) -> Path:
-    """`ids` int64 [N, length], summed: `total` int64 [N]."""
+    """`ids` int64 [N, length], their mean: `total` float [N]."""
     return save(
         path,
         [

@@ -1,4 +1,4 @@
-"""Harnesses that misbehave, full disks and runs that lie: nothing is lost, and all is well after."""
+"""Harnesses that misbehave, full disks, runs that lie: nothing is lost, all is well after."""
 
 from __future__ import annotations
 
@@ -91,8 +91,8 @@ def test_a_harness_that_fails(local: Local, tmp_path: Path, name: str) -> None:
 
 
 def test_one_killed_harness_leaves_the_other_cells_alone(local: Local, tmp_path: Path) -> None:
-    # The launcher is recognised by its path; only the measurement of SingleStream is killed.
-    launcher = Launcher(tmp_path, f'grep -q SingleStream config.json && kill -9 $$\n{GOOD}')
+    # Only the measurement of SingleStream is killed.
+    launcher = Launcher(tmp_path, f"grep -q SingleStream config.json && kill -9 $$\n{GOOD}")
     asked = {"scenario": ["SingleStream", "Offline"], "run_prefix": str(launcher.path)}
     done = local.bench(**asked)
     assert done.code == 2, done.text
