@@ -94,7 +94,7 @@ class Stage(ActionBase):
             time.sleep(min(left, 0.5))
 
     def _keep_alive(self) -> None:
-        """Let ssh notice a host that vanished without a word: TCP alone takes a quarter of an hour."""
+        """Let ssh notice a host that vanished silently: TCP alone takes a quarter of an hour."""
         if self._connection.transport == "ssh":
             arguments = str(self._connection.get_option("ssh_args") or "")
             if "ServerAliveInterval" not in arguments:
