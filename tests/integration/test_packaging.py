@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -17,6 +18,8 @@ from tree import controller_environment, copy
 PYTHONS = ("3.11", "3.12", "3.13")
 CORES = ("2.18", "2.19")
 PLAYBOOK = "benchfleet.mlperf.run_benchmark"
+SCENARIOS = ("SingleStream", "MultiStream", "Offline", "Server")
+SHORT_CELL = ("-e", "scenario=Offline", "-e", "mode=accuracy")
 NEVER_SHIPPED = (
     "collections/ansible_collections",
     "playbooks/collections",
@@ -71,7 +74,7 @@ def controller(folder: Path, python: str, requirements: Sequence[str]) -> Contro
     subprocess.run([python, "-m", "venv", str(folder / "venv")], check=True, env=env)
     env["PATH"] = f"{folder / 'venv' / 'bin'}{os.pathsep}{env['PATH']}"
     made = Controller(folder / "venv", env)
-    made.run("python", "-m", "pip", "install", "-q", *requirements, cwd=folder)
+    made.run("python", "-m", "pip", "install", "-q", "--no-compile", *requirements, cwd=folder)
     return made
 
 
@@ -123,9 +126,16 @@ def here(ansible_env: dict[str, str]) -> Controller:
     return Controller(Path(sys.executable).parent.parent, ansible_env)
 
 
-def needs_playbook() -> None:
-    if not (tree.root() / "playbooks" / "run_benchmark.yml").exists():
-        pytest.fail("playbooks/run_benchmark.yml is missing")
+def plans_everything(made: Controller, playbook: str, cwd: Path, inventory: Path) -> None:
+    """A check-mode run prints the table of all cells, and makes nothing where it stands."""
+    before = sorted(cwd.iterdir())
+    printed = made.run("ansible-playbook", "--check", playbook, "-i", str(inventory), cwd=cwd)
+    rows = [line.split() for line in printed.splitlines() if line.startswith("localhost  digits")]
+    assert [row[3:5] for row in rows] == [
+        [scenario, mode] for scenario in SCENARIOS for mode in ("performance", "accuracy")
+    ], printed
+    assert "8 cells on 1 SUT, 8 to do" in printed
+    assert sorted(cwd.iterdir()) == before
 
 
 def shipped(names: Sequence[str]) -> None:
@@ -163,16 +173,13 @@ def test_artefact_holds_the_collection(artefact: Path) -> None:
 def test_checkout_needs_no_installation(
     checkout_copy: Path, here: Controller, elsewhere: Path
 ) -> None:
-    needs_playbook()
-    inventory = str(elsewhere / "lab.ini")
+    inventory = elsewhere / "lab.ini"
     for playbook in ("run_benchmark.yml", "playbooks/run_benchmark.yml"):
-        where = checkout_copy / playbook
-        here.run("ansible-playbook", "--syntax-check", playbook, "-i", inventory, cwd=checkout_copy)
-        here.run("ansible-playbook", "--syntax-check", str(where), "-i", inventory, cwd=elsewhere)
+        plans_everything(here, playbook, checkout_copy, inventory)
+        plans_everything(here, str(checkout_copy / playbook), elsewhere, inventory)
 
 
 def test_galaxy_installation(artefact: Path, here: Controller, elsewhere: Path) -> None:
-    needs_playbook()
     target = elsewhere / "installed"
     here.run(
         *("ansible-galaxy", "collection", "install", "--offline", "-p", str(target)),
@@ -180,11 +187,11 @@ def test_galaxy_installation(artefact: Path, here: Controller, elsewhere: Path) 
         cwd=elsewhere,
     )
     here.env["ANSIBLE_COLLECTIONS_PATH"] = str(target)
-    here.run("ansible-playbook", "--syntax-check", PLAYBOOK, "-i", "lab.ini", cwd=elsewhere)
     listing = here.run(
         "ansible-galaxy", "collection", "verify", "--offline", "benchfleet.mlperf", cwd=elsewhere
     )
     assert "benchfleet.mlperf" in listing
+    plans_everything(here, PLAYBOOK, elsewhere, elsewhere / "lab.ini")
 
 
 @pytest.mark.network
@@ -194,11 +201,25 @@ def test_galaxy_installation(artefact: Path, here: Controller, elsewhere: Path) 
 def test_wheel_with_every_supported_controller(
     wheel: Path, elsewhere: Path, version: str, core: str
 ) -> None:
-    needs_playbook()
     python = interpreter(version)
     if python is None:
         pytest.skip(f"no Python {version} here")
     made = controller(elsewhere / "controller", python, [str(wheel), f"ansible-core=={core}.*"])
     assert f"core {core}." in made.run("ansible", "--version", cwd=elsewhere)
-    made.run("ansible-playbook", "--syntax-check", PLAYBOOK, "-i", "lab.ini", cwd=elsewhere)
+    plans_everything(made, PLAYBOOK, elsewhere, elsewhere / "lab.ini")
     assert "benchfleet.mlperf" in made.run("ansible-galaxy", "collection", "list", cwd=elsewhere)
+
+
+@pytest.mark.network
+@pytest.mark.slow
+def test_wheel_runs_a_cell_from_any_folder(wheel: Path, elsewhere: Path) -> None:
+    made = controller(elsewhere / "controller", sys.executable, [str(wheel)])
+    work = elsewhere / "somewhere else"
+    work.mkdir()
+    words = ("ansible-playbook", PLAYBOOK, "-i", str(elsewhere / "lab.ini"), *SHORT_CELL)
+    printed = made.run(*words, cwd=work)
+    (run,) = (work / "results" / "runs").glob("localhost/digits/onnx/Offline/accuracy/*")
+    result = json.loads((run / "result.json").read_text())
+    assert (result["end"], result["exit_code"]) == ("exited", 0), printed
+    assert "accuracy=" in (run / "accuracy.txt").read_text()
+    assert json.loads((run / "manifest.json").read_text())["run_id"] == run.name
