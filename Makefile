@@ -16,7 +16,7 @@ test: .venv-test
 	@.venv-test/bin/python tests/run
 
 lint: .venv-test
-	@.venv-test/bin/python tests/run ruff mypy yamllint ansible-lint docs changelog shellcheck sanity
+	@.venv-test/bin/python tests/run ruff format mypy yamllint ansible-lint docs changelog shellcheck sanity
 
 unit: .venv-test
 	@.venv-test/bin/python tests/run unit

@@ -67,6 +67,7 @@ def bars(checkout: Path) -> list[Bar]:
         ),
         Bar("changelog", ("antsibull-changelog", "lint")),
         Bar("ruff", ("ruff", "check", "--no-cache", "-q", ".")),
+        Bar("format", ("ruff", "format", "--no-cache", "--check", "-q", ".")),
         Bar("yamllint", ("yamllint", "-s", ".")),
         Bar("shellcheck", ("shellcheck", *scripts), needs="shellcheck"),
     ]
