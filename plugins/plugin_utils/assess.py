@@ -24,18 +24,16 @@ from .accuracy import accuracy_hash, parse_accuracy
 from .loadgen_log import (
     DetailLog,
     LogError,
-    Metric,
-    MetricError,
     SummaryLog,
     clean,
     finite,
-    metric,
     open_regular,
     read_detail,
     read_summary,
     read_text,
     scenario_name,
 )
+from .published_figure import Metric, MetricError, metric
 
 OUTCOMES = ("valid", "invalid", "failed", "lost", "refused")
 CONSOLE, DETAIL, SUMMARY = "console.log", "mlperf_log_detail.txt", "mlperf_log_summary.txt"

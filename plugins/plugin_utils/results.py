@@ -19,7 +19,7 @@ from .assess import assess
 from .digest import canonical
 from .errors import BenchfleetError
 
-_JUDGES = ("assess.py", "loadgen_log.py", "accuracy.py")
+_JUDGES = ("assess.py", "loadgen_log.py", "published_figure.py", "accuracy.py")
 _COLUMNS = (
     *("path", "sut", "benchmark", "model", "implementation", "scenario", "mode", "round"),
     *("division", "duration", "digest", "started", "outcome", "metric", "value", "unit"),

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.benchfleet.mlperf.plugins.plugin_utils import loadgen_log as logs
+from ansible_collections.benchfleet.mlperf.plugins.plugin_utils import published_figure
 
 DEEPSEEK = "v5.1/closed/NVIDIA/results/GB200-NVL72_GB200-186GB_aarch64x72_TRT/deepseek-r1/Server"
 GPT_OSS = "v6.0/closed/AMD/results/8xMI355X_2xEPYC_9575F/gpt-oss-120b/Server"
@@ -37,7 +38,7 @@ def test_every_published_row_is_reproduced(published: Path) -> None:
         run = published / row["round"] / row["location"] / "performance" / "run_1"
         detail = logs.read_detail(run / "mlperf_log_detail.txt")
         summary = logs.read_summary(run / "mlperf_log_summary.txt")
-        found = logs.metric(detail, summary, row["mlperf_model"], row["scenario"])
+        found = published_figure.metric(detail, summary, row["mlperf_model"], row["scenario"])
         expected = float(row["performance_result"])
         assert found.value == pytest.approx(expected, rel=1e-6), row["location"]
         unit = UNITS.get(row["performance_units"], row["performance_units"])
@@ -175,13 +176,13 @@ def test_summary_of_the_first_rounds() -> None:
         "99.90": 206884343,
     }
     assert (summary.num_warnings, summary.num_errors) == (2, 1)
-    found = logs.metric(None, summary, "resnet")
+    found = published_figure.metric(None, summary, "resnet")
     assert (found.value, found.unit) == (141.426994, "ms")
 
 
 def test_old_multistream_counts_streams() -> None:
     head = "Scenario : Multi Stream\nMode : Performance\nSamples per query : 56\n"
-    found = logs.metric(None, logs.parse_summary(head), "resnet")
+    found = published_figure.metric(None, logs.parse_summary(head), "resnet")
     assert (found.value, found.unit) == (56, "Streams")
 
 
@@ -230,8 +231,8 @@ def test_figures_that_are_no_numbers() -> None:
     assert not detail.broken
     assert detail.number("result_samples_per_second") is None
     assert detail.number("big") is None and detail.number("flag") is None
-    with pytest.raises(logs.MetricError):
-        logs.metric(detail, logs.parse_summary("Scenario : Offline\n"), "resnet")
+    with pytest.raises(published_figure.MetricError):
+        published_figure.metric(detail, logs.parse_summary("Scenario : Offline\n"), "resnet")
 
 
 @pytest.mark.parametrize("version,value", [("3.0 @ f536725011", 10.0), ("4.1 @ abc", 9.0)])
@@ -244,7 +245,7 @@ def test_server_counts_scheduled_samples_until_v3(version: str, value: float) ->
             record("result_completed_samples_per_sec", 9),
         ]
     )
-    assert logs.metric(detail, None, "resnet").value == value
+    assert published_figure.metric(detail, None, "resnet").value == value
 
 
 @pytest.mark.parametrize(
@@ -261,7 +262,7 @@ def test_metric_fields(
     model: str, scenario: str, key: str, value: float, expected: float, unit: str
 ) -> None:
     detail = logs.parse_detail([record("effective_scenario", scenario), record(key, value)])
-    found = logs.metric(detail, None, model)
+    found = published_figure.metric(detail, None, model)
     assert (found.value, found.unit, found.field) == (expected, unit, key)
 
 
@@ -273,9 +274,9 @@ def test_offline_inferred_from_multistream() -> None:
             record("result_mean_query_latency_ns", 4e6),
         ]
     )
-    assert logs.metric(detail, None, "resnet", "offline").value == pytest.approx(2000)
-    with pytest.raises(logs.MetricError, match="no Server figure"):
-        logs.metric(detail, None, "resnet", "Server")
+    assert published_figure.metric(detail, None, "resnet", "offline").value == pytest.approx(2000)
+    with pytest.raises(published_figure.MetricError, match="no Server figure"):
+        published_figure.metric(detail, None, "resnet", "Server")
 
 
 def test_limits(tmp_path: Path) -> None:
