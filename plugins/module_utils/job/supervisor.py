@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Dict, Mapping
 
-from . import calibration, lock, process, quiet, records, state, user_conf
+from . import calibration, lock, memory, process, quiet, records, state, user_conf
 from .loop import ChildEnd, Loop
 from .request import Cell, Job, read_job
 
@@ -255,7 +255,7 @@ class Supervisor:
         record = self._run_record(cell, folder, look)
         try:
             keys = self._resolve(cell, record)
-            self._gate(cell, folder, look)
+            self._gate(cell, folder, look, keys)
             records.write_json(folder / "run.json", record)
             if cell.mode == "calibration":
                 outcome = self._calibrate(cell, folder)
@@ -330,8 +330,11 @@ class Supervisor:
         user_conf.format_user_conf(cell.model, cell.scenario, keys)
         return keys
 
-    def _gate(self, cell: Cell, folder: Path, look: Json) -> None:
+    def _gate(self, cell: Cell, folder: Path, look: Json, keys: Json) -> None:
         """Raise Refused where the host cannot take this run now."""
+        short = memory.shortage(cell.scenario, keys, memory.available())
+        if short is not None and cell.mode == "performance":
+            raise Refused(short)
         free = records.free_bytes(folder)
         if free < cell.min_free_bytes:
             raise Refused(
