@@ -61,10 +61,11 @@ def test_unknown_host_key_is_refused(lab: Lab) -> None:
 
 def test_variants(lab: Lab) -> None:
     assert lab.ssh("sut1", "python3 -m ensurepip --version").returncode == 0
-    assert lab.ssh("sut4", "python3 -m ensurepip --version").returncode != 0
     assert "Welcome" in lab.ssh("sut3", "true").stdout
     lab.add(HostSpec("odd", venv=False, sftp="none", home_mb=16, groups=("odd",)))
     try:
+        # sut4 is made the same way, but other tests let the playbook install what it lacks
+        assert lab.ssh("odd", "python3 -m ensurepip --version").returncode != 0
         full = lab.ssh("odd", "head -c 20000000 /dev/zero > ~/big")
         assert full.returncode != 0
         assert "No space left" in full.stderr
