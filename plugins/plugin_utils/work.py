@@ -156,7 +156,7 @@ def _status(
         if digest in record.get("digests", ()):
             return found | {"action": "attach", "job": job}
     run_id = probe.state.get("runs", {}).get(digest)
-    ours = not again or _ours(digest, common, probe)
+    ours = not again or (not cell.get("stale") and _ours(digest, common, probe))
     if run_id and ours and all(run.name != run_id for run in stored):
         return found | {"action": "collect", "run_id": run_id}
     return found | {"action": "run"}
