@@ -16,8 +16,8 @@ from .user_conf import loadgen_scenario
 
 # Bytes per query at the peak, measured with LoadGen 6.0.17 and up to 6 million queries with nothing
 # behind them (Offline: per sample, its list for Python included), plus a tenth. SingleStream's
-# queries lie in one block that is copied to one of twice the size when it is full: for it, per query
-# of the next power of two, and more than was measured, as 36 million took over 22 GB.
+# queries lie in one block, which is copied to one of twice the size when it is full: for it, per
+# query of the next power of two, and more than was measured, as 36 million took over 22 GB.
 BYTES = {"SingleStream": 400, "MultiStream": 930, "Offline": 240, "Server": 560}
 OFFICIAL_MS = 600000  # LoadGen's mlperf.conf, where the settings name no length
 OFFLINE_SURPLUS = 1.1  # samples that LoadGen makes per sample that target_qps asks for
