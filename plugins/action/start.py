@@ -10,11 +10,11 @@ import shlex
 import time
 from typing import Any
 
+from ..module_utils.host_store import artifact_path
 from ..plugin_utils.catalog import Catalog
 from ..plugin_utils.errors import BenchfleetError
 from ..plugin_utils.session import Session
 from ..plugin_utils.stage import Stage, module_result
-from ..plugin_utils.work import artifact_path
 
 MODULE = "benchfleet.mlperf.start"
 _NOT_RECORDED = ("rules", "signature", "skip", "refuse", "payload", "stale")

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ..module_utils.host_store import artifact_path
 from .digest import run_digest
 from .planner import calibration_of
 from .probe_script import Probe
@@ -50,11 +51,6 @@ def place(
 def _stored(probe: Probe, identity: str, sha256: str | None, local: str | None) -> dict[str, Any]:
     path = artifact_path(probe.home, sha256) if sha256 else None
     return {"path": path, "identity": identity, "sha256": sha256, "local": local}
-
-
-def artifact_path(home: str, sha256: str) -> str:
-    """Return where an artifact lies on a host (as module_utils/host_store has it)."""
-    return f"{home}/artifacts/sha256/{sha256[:2]}/{sha256}"
 
 
 def decide(
