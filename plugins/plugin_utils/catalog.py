@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import functools
 import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from .errors import BenchfleetError, nearest
-from .schema import problems
+from .schema import Problem, problems
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 OURS = Path(__file__).resolve().parents[2] / "catalog"
@@ -101,6 +102,8 @@ def load(path: Path, kind: str) -> dict[str, Any]:
     found = problems(value, _schema(kind))
     if not found and value["name"] != path.stem:
         found = [(("name",), f"must be the file's own name '{path.stem}', is '{value['name']}'")]
+    if not found and kind == "benchmark":
+        found = list(_dangling(value))
     if found:
         where, reason = found[0]
         more = f" ({len(found) - 1} more problems)" if len(found) > 1 else ""
@@ -108,6 +111,29 @@ def load(path: Path, kind: str) -> dict[str, Any]:
         raise BenchfleetError(f"{path}:{_line(text, where)}: {spot} {reason}.{more}")
     checked: dict[str, Any] = value
     return checked
+
+
+def _dangling(benchmark: Mapping[str, Any]) -> Iterator[Problem]:
+    """Find names of artifacts that the benchmark does not have, as (path, reason)."""
+    have = benchmark["artifacts"]
+    for path, name in _named_artifacts(benchmark):
+        if name is not None and name not in have:
+            yield path, f"names an artifact '{name}' that is not among artifacts.{nearest(name, have)}"
+
+
+def _named_artifacts(benchmark: Mapping[str, Any]) -> Iterator[tuple[tuple[str | int, ...], Any]]:
+    for part in ("model", "dataset"):
+        if benchmark[part]:
+            yield (part, "artifact"), benchmark[part]["artifact"]
+    for name, artifact in benchmark["artifacts"].items():
+        for word, source in artifact.get("derive", {}).get("from", {}).items():
+            yield ("artifacts", name, "derive", "from", word), source
+    reference = benchmark.get("reference", {})
+    for word, name in reference.get("uses", {}).items():
+        yield ("reference", "uses", word), name
+    for backend, how in reference.get("backends", {}).items():
+        for part in ("model", "dataset"):
+            yield ("reference", "backends", backend, part), how.get(part)
 
 
 def _line(text: str, where: tuple[str | int, ...]) -> int:
