@@ -12,6 +12,7 @@ from typing import Any
 
 from .catalog import Catalog
 from .errors import BenchfleetError
+from .needs import Lab, need
 from .request import Request
 
 _HF = re.compile(r"^hf:(?P<repo>[\w.-]+/[\w.-]+)/(?P<file>[^@]+)@(?P<revision>.+)$")
@@ -22,8 +23,9 @@ _NAME = re.compile(r"[^A-Za-z0-9_.+-]+")
 class Model:
     """A model and where it comes from.
 
-    `origin` is 'catalog' (a data file of ours), 'path' (on the SUT, else on the controller), 'url'
-    or 'hf'.
+    `origin` is 'catalog' (a data file of ours), 'path' (on the SUT, else on the controller), 'url',
+    'hf', 'store' (what `artifact` describes for the store), or 'none' (the harness has it inside);
+    `layout` is what a path is verified by.
     """
 
     name: str
@@ -31,27 +33,33 @@ class Model:
     where: str
     sha256: str | None = None
     reference: bool = False
+    artifact: Mapping[str, Any] | None = None
+    layout: tuple[Mapping[str, Any], ...] = ()
     refuse: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the model as plain data for a cell (without the verdict)."""
-        return {k: v for k, v in asdict(self).items() if k != "refuse"}
+        return {k: v for k, v in asdict(self).items() if k != "refuse" and v not in (None, ())} | {
+            "sha256": self.sha256
+        }
 
 
-def models(request: Request, benchmark: Mapping[str, Any], catalog: Catalog) -> list[Model]:
-    """Return the models to run: the user's (one or a list), else the benchmark's reference.
+def models(
+    request: Request, benchmark: Mapping[str, Any], name: str | None, lab: Lab, catalog: Catalog
+) -> list[Model]:
+    """Return the models to run: the user's (one or a list), else artifact `name` of the benchmark.
 
     Raises BenchfleetError for lists of unequal length, a download without a digest, or no model at
     all.
     """
     if not request.model_path:
-        return [_reference(benchmark, catalog)]
+        return [_reference(benchmark, name, lab, catalog)]
     count = len(request.model_path)
-    for name in ("model_name", "model_sha256"):
-        given = len(getattr(request, name))
+    for option in ("model_name", "model_sha256"):
+        given = len(getattr(request, option))
         if given not in (0, count):
             raise BenchfleetError(
-                f"{name} has {given} entries, model_path has {count}: give one for each model."
+                f"{option} has {given} entries, model_path has {count}: give one for each model."
             )
     names = request.model_name or tuple(_stem(str(p)) for p in request.model_path)
     names = tuple(_NAME.sub("-", n).strip("-.") or "model" for n in names)
@@ -102,26 +110,23 @@ def _own(path: str, name: str, sha256: str | None) -> Model:
     return Model(name, "path", path, sha256)
 
 
-def _reference(benchmark: Mapping[str, Any], catalog: Catalog) -> Model:
-    model = benchmark["model"]
-    if model is None:
+def _reference(
+    benchmark: Mapping[str, Any], name: str | None, lab: Lab, catalog: Catalog
+) -> Model:
+    found = need(benchmark, name, "", lab, catalog)
+    if found is None and benchmark["model"]:
+        return Model("none", "none", "", reference=True)
+    if found is None:
         raise BenchfleetError(
             f"benchmark={benchmark['name']} needs a model of yours: -e model_path=/models/x.onnx."
         )
-    artifact = model["artifact"] or {}
-    if artifact.get("file"):
-        return Model(
-            model["name"], "catalog", str(catalog.data(artifact["file"])), artifact["sha256"], True
-        )
-    if artifact.get("url") and artifact["sha256"]:
-        return Model(model["name"], "url", artifact["url"], artifact["sha256"], True)
     return Model(
-        model["name"],
-        "url",
-        artifact.get("url", ""),
-        None,
-        True,
-        f"no sha256 of {model['name']} is published;"
-        " give yours with -e model_path=<path, or URL with model_sha256>"
-        f" (upstream: {artifact.get('url', 'none')})",
+        found["name"],
+        found["origin"],
+        found["where"],
+        found["sha256"],
+        reference=True,
+        artifact=found.get("artifact"),
+        layout=tuple(found.get("layout", ())),
+        refuse=found.get("refuse"),
     )
