@@ -16,6 +16,7 @@ from .digest import canonical
 from .errors import BenchfleetError
 
 COLLECTION = OURS.parent
+ROLES = COLLECTION / "roles"
 _MAIN = b"import sys\n\nfrom benchfleet_job.supervisor import main\n\nsys.exit(main(sys.argv[1]))\n"
 
 
@@ -35,19 +36,20 @@ def harness(catalog: Catalog, name: str, device: str, loadgen_version: str) -> d
     Raises BenchfleetError when there is no lock for that version.
     """
     implementation = catalog.get("implementations", name)
-    root = COLLECTION / "roles" / implementation["role"] / "files"
+    root = ROLES / implementation["role"] / "files"
     files = {
         str(p.relative_to(root)): p.read_bytes() for p in sorted(root.rglob("*.py")) if p.is_file()
     }
     folder = _folder(name, files)
     lock = implementation["devices"][device]
-    loadgen = f"loadgen-{loadgen_version}.txt"
-    texts = {n: _lock(root / "requirements" / n) for n in (loadgen, lock["requirements"])}
+    loadgen = lock_path(f"loadgen/loadgen-{loadgen_version}.txt")
+    paths = (loadgen, lock_path(lock["requirements"]))
+    texts = {path.name: _lock(path) for path in paths}
     digest = canonical(texts)
     env = {
         "name": f"{name}-{device}-{digest[:12]}",
         "requirements": texts,
-        "loadgen": loadgen,
+        "loadgen": loadgen.name,
         "wheels": lock["wheels"],
     }
     return {
@@ -57,6 +59,15 @@ def harness(catalog: Catalog, name: str, device: str, loadgen_version: str) -> d
         "code": folder["digest"],
         "lock": digest,
     }
+
+
+def lock_path(name: str) -> Path:
+    """Return the path of the locked requirements that a catalog names `<role>/<file>`.
+
+    A bare `<file>` is one of the role framework.
+    """
+    role, _, file = name.rpartition("/")
+    return ROLES / (role or "framework") / "files" / "requirements" / file
 
 
 def _lock(path: Path) -> str:

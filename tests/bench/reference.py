@@ -42,7 +42,7 @@ from typing import Any
 from harness import HARNESS, P90, RATE, ROOT, interval, resnet50
 
 ROUND = ROOT / "catalog" / "rounds" / "v6.1.yml"
-LOCKS = ROOT / "roles" / "harness_onnx" / "files" / "requirements"
+ROLES = ROOT / "roles"
 VARIABLE = "BENCHFLEET_INFERENCE_REPO"
 PART = "vision/classification_and_detection/python"  # all that the reference harness imports
 EXTRAS = ("onnx", "opencv-python-headless", "pycocotools")
@@ -87,8 +87,9 @@ def environment() -> Path:
         print(f"making {folder}", flush=True)
         subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
         pip = [str(python), "-m", "pip", "--quiet", "--disable-pip-version-check"]
-        for name in ("onnxruntime-cpu.txt", f"loadgen-{version}.txt"):
-            lock = ["--require-hashes", "-r", str(LOCKS / name)]
+        for role, name in (("framework", "onnxruntime-cpu"), ("loadgen", f"loadgen-{version}")):
+            path = ROLES / role / "files" / "requirements" / f"{name}.txt"
+            lock = ["--require-hashes", "-r", str(path)]
             subprocess.run([*pip, "install", *lock], check=True)
         held = subprocess.run([*pip, "freeze"], check=True, capture_output=True).stdout
         (folder / "held.txt").write_bytes(held)

@@ -4,7 +4,7 @@
 """The ONNX harness: its parts here, and whole tests with real LoadGen where it is installed.
 
 The whole tests need the interpreter of an environment with mlcommons-loadgen, numpy and onnxruntime
-(roles/harness_onnx/files/requirements) in BENCHFLEET_ENV_PYTHON; without it they are skipped.
+(roles loadgen and framework) in BENCHFLEET_ENV_PYTHON; without it they are skipped.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ import numpy
 import pytest
 
 ROOT = Path(__file__).parents[2]
-FILES = ROOT / "roles" / "harness_onnx" / "files"
+ROLES = ROOT / "roles"
+FILES = ROLES / "harness_onnx" / "files"
+LOCKS = sorted(ROLES.glob("*/files/requirements/*.txt"))
 DIGITS = ROOT / "catalog" / "data" / "digits"
 SCENARIOS = ("SingleStream", "MultiStream", "Offline", "Server")
 USER_CONF = """\
@@ -92,7 +94,7 @@ def test_status_is_seen_through_the_file(tmp_path: Path) -> None:
     assert struct.unpack("=8Q", path.read_bytes()) == (3, 0, 5, 7, 0, 0, 0, 0)
 
 
-@pytest.mark.parametrize("path", sorted(FILES.glob("requirements/*.txt")), ids=lambda p: p.name)
+@pytest.mark.parametrize("path", LOCKS, ids=lambda p: p.name)
 def test_lock_has_a_digest_for_every_requirement(path: Path) -> None:
     text = path.read_text("utf-8")
     assert not re.search(r"https?://|file:|^--(?!hash)", text, re.M)

@@ -18,7 +18,7 @@ import pytest
 from ansible_collections.benchfleet.mlperf.plugins.action import start, watch
 from ansible_collections.benchfleet.mlperf.plugins.module_utils.job import by_hand, process
 from ansible_collections.benchfleet.mlperf.plugins.plugin_utils import payload, planner, work
-from ansible_collections.benchfleet.mlperf.plugins.plugin_utils.catalog import Catalog
+from ansible_collections.benchfleet.mlperf.plugins.plugin_utils.catalog import OURS, Catalog
 from ansible_collections.benchfleet.mlperf.plugins.plugin_utils.errors import BenchfleetError
 from ansible_collections.benchfleet.mlperf.plugins.plugin_utils.probe_script import Probe
 from ansible_collections.benchfleet.mlperf.plugins.plugin_utils.request import parse
@@ -242,6 +242,16 @@ def test_what_is_sent_is_named_by_its_content() -> None:
 def test_a_loadgen_without_a_lock_names_those_with_one() -> None:
     with pytest.raises(BenchfleetError, match=r"loadgen-9\.9\.txt; there are: .*loadgen-6\.0\.17"):
         payload.harness(CATALOG, "onnx", "cpu", "9.9")
+
+
+@pytest.mark.parametrize("name", ["onnxruntime-cpu.txt", "framework/onnxruntime-cpu.txt"])
+def test_a_labs_own_implementation_names_a_lock_of_any_role(tmp_path: Path, name: str) -> None:
+    (tmp_path / "implementations").mkdir()
+    own = (OURS / "implementations" / "onnx.yml").read_text(encoding="utf-8")
+    written = own.replace("framework/onnxruntime-cpu.txt", name)
+    (tmp_path / "implementations" / "onnx.yml").write_text(written, encoding="utf-8")
+    found = payload.harness(Catalog(tmp_path), "onnx", "cpu", "6.0.17")
+    assert (found["env"], found["lock"]) == (HARNESS["env"], HARNESS["lock"])
 
 
 def test_every_round_has_its_lock_for_every_device() -> None:
