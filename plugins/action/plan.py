@@ -18,11 +18,14 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible.utils.vars import load_extra_vars
 
+from ..module_utils.artifacts.store import Store
 from ..module_utils.host_store import HostError, path_digest
 from ..plugin_utils import payload, planner, request
 from ..plugin_utils.catalog import Catalog
 from ..plugin_utils.digest import canonical
 from ..plugin_utils.errors import BenchfleetError
+from ..plugin_utils.needs import Lab
+from ..plugin_utils.own_source import Own
 from ..plugin_utils.results import Results
 from ..plugin_utils.session import Session
 
@@ -31,6 +34,7 @@ _SUT_VARIABLES = (
     "benchfleet_system_type",
     "benchfleet_device",
     "benchfleet_profile",
+    "benchfleet_artifact_paths",
 )
 
 
@@ -53,6 +57,9 @@ class ActionModule(ActionBase):
                 "settings": {"type": "list", "elements": "str", "default": []},
                 "other_vars": {"type": "list", "elements": "str", "default": []},
                 "calibrate": {"type": "bool", "default": False},
+                "store": {"type": "str", "default": "~/.cache/benchfleet"},
+                "inference_repo": {"type": "str", "default": Lab.inference_repo},
+                "consents": {"type": "list", "elements": "str", "default": []},
             }
         )
         try:
@@ -72,14 +79,16 @@ class ActionModule(ActionBase):
             raise BenchfleetError(
                 "no host of this play is in the group 'suts'; see inventories/lab.example.ini."
             )
-        cells = planner.plan(asked, hosts, catalog, given["calibrate"])
+        lab = Lab({}, frozenset(given["consents"]), given["inference_repo"])
+        cells = planner.plan(asked, hosts, catalog, given["calibrate"], lab)
         if not cells:
             raise BenchfleetError(
                 "nothing to run: the round requires no benchmark of the catalog for these SUTs."
             )
         if asked.benchmark == ("all",):
             _say_what_lacks(cells, catalog.get("rounds", asked.round), catalog)
-        common = _common(asked, cells, catalog, results)
+        own = Own(Store(given["store"]), lab)
+        common = _common(asked, cells, catalog, results, own)
         by_host: dict[str, list[dict[str, Any]]] = {}
         for cell in cells:
             by_host.setdefault(cell["host"], []).append(cell)
@@ -121,18 +130,21 @@ def _common(
     cells: list[dict[str, Any]],
     catalog: Catalog,
     results: Results,
+    own: Own,
 ) -> dict[str, Any]:
     """Fill in what content decides (digests, payloads) and return what all hosts share."""
     payloads: dict[str, Any] = {}
     paths: dict[str, str] = {}
     local: dict[str, str] = {}
     for cell in cells:
-        cell["payload"] = f"{cell['implementation']}-{cell['device']}-{cell['loadgen_version']}"
+        if cell["recipe"] is None:
+            continue  # refused: nothing is known of how it would run
+        cell["loadgen_digest"] = own.loadgen(cell["loadgen_source"])
+        own.source(cell["needs"].get("tree"))
+        cell["payload"] = payload.name(cell)
         if cell["payload"] not in payloads:
-            payloads[cell["payload"]] = payload.harness(
-                catalog, cell["implementation"], cell["device"], cell["loadgen_version"]
-            )
-        for what in (cell["model"], cell["dataset"]):
+            payloads[cell["payload"]] = payload.harness(catalog, cell)
+        for what in (cell["model"], cell["dataset"], *cell["needs"].values()):
             if what and what["origin"] == "catalog":
                 what["sha256"] = _catalog_file(what, local)
             elif what and what["origin"] == "path":
@@ -151,6 +163,7 @@ def _common(
         "job": payload.job_files(),
         "paths": paths,
         "local": local,
+        "differences": own.differences,
     }
 
 

@@ -5,18 +5,32 @@
 
 from __future__ import annotations
 
+import os
+import posixpath
 import secrets
 import shlex
 import time
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
-from ..module_utils.host_store import artifact_path
+from ..module_utils.job.evaluation import TOKEN_DTYPE
+from ..module_utils.job.records import RUN_DIR_TOKEN
 from ..plugin_utils.catalog import Catalog
+from ..plugin_utils.digest import canonical
 from ..plugin_utils.errors import BenchfleetError
 from ..plugin_utils.session import Session
 from ..plugin_utils.stage import Stage, module_result
 
 MODULE = "benchfleet.mlperf.start"
+
+
+class Limits(NamedTuple):
+    """Bytes: disk space free before a run, size of an accuracy log that goes home whole."""
+
+    min_free: int
+    accuracy_log: int
+
+
 _NOT_RECORDED = ("rules", "signature", "skip", "refuse", "payload", "stale")
 
 
@@ -24,7 +38,7 @@ class ActionModule(Stage):
     """Write the job of all cells that must run, and start its supervisor."""
 
     NAME = "start"
-    OPTIONS = {"wait_limit": 86400, "min_free_mb": 500}
+    OPTIONS = {"wait_limit": 86400, "min_free_mb": 500, "accuracy_log_max_mb": 100}
 
     def stage(
         self, session: Session, host: str, options: dict[str, Any], variables: dict[str, Any]
@@ -88,9 +102,8 @@ def _job(
 ) -> dict[str, Any]:
     job_id = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(4)}"
     catalog = Catalog(common["catalog_path"])
-    cells = [
-        _spec(i, common, probe, ready, catalog, int(options["min_free_mb"]) << 20) for i in items
-    ]
+    limits = Limits(int(options["min_free_mb"]) << 20, int(options["accuracy_log_max_mb"]) << 20)
+    cells = [_spec(item, common, probe, ready, catalog, limits) for item in items]
     return {
         "format": 1,
         "job_id": job_id,
@@ -111,39 +124,29 @@ def _spec(
     probe: dict[str, Any],
     ready: dict[str, Any],
     catalog: Catalog,
-    min_free: int,
+    limits: Limits,
 ) -> dict[str, Any]:
     """Return one cell as the supervisor takes it: command, environment, files and settings, all
     resolved."""
-    cell = item["cell"]
-    payload = common["payloads"][cell["payload"]]
-    implementation = catalog.get("implementations", cell["implementation"])
-    home = probe["home"]
-    where = {
-        "env": f"{home}/envs/{payload['env']['name']}",
-        "src": f"{home}/src/{payload['folder']['name']}",
-    }
-    paths = {n: _path(item[n], probe, ready) for n in ("model", "dataset")}
+    cell, how = item["cell"], item["cell"]["recipe"]
+    placed = {word: _placed(what, ready) for word, what in item["places"].items()}
+    where = _where(item, common["payloads"][cell["payload"]], probe, placed)
     recorded = {k: v for k, v in cell.items() if k not in _NOT_RECORDED}
     if item.get("calibration_run"):
         recorded["calibration_run"] = item["calibration_run"]
-    digests = dict(item["digests"])
-    for name in ("model", "dataset"):
-        digests[name] = _sha256(item[name], ready) or digests[name]
-        given = (cell[name] or {}).get("sha256")
-        if given and digests[name] != given:
-            raise BenchfleetError(
-                f"{paths[name]} on the host has sha256 {digests[name]}, {given} was asked for."
-            )
     return {
         "digest": item["digest"],
         "attempt": item["attempt"],
         "cell": recorded,
-        "argv": [part.format(**where) for part in implementation["command"]],
+        "argv": [part.format_map(where) for part in how["command"]],
         "prefix": shlex.split(cell["run_prefix"]),
-        "env": _environment(implementation, cell),
-        "files": {"config.json": _config(cell, paths)},
-        "digests": digests,
+        "env": _environment(how["variables"], cell, where),
+        "files": _files(cell, placed, catalog, common),
+        "links": {n: t.format_map(where) for n, t in how["links"].items()},
+        "folders": [where["cache"]] if any("{cache}" in part for part in how["command"]) else [],
+        "accuracy": _accuracy(how["accuracy"], cell, where),
+        "log_limit": limits.accuracy_log,
+        "digests": _digests(item, placed),
         "settings": {
             "loadgen_model": cell["loadgen_model"],
             "scenario": cell["scenario"],
@@ -153,23 +156,96 @@ def _spec(
         "calibration": item.get("calibration"),
         "expected_s": cell["expected_s"],
         "time_limit_s": cell["time_limit_s"],
-        "min_free_bytes": min_free,
+        "min_free_bytes": limits.min_free,
     }
 
 
-def _environment(implementation: dict[str, Any], cell: dict[str, Any]) -> dict[str, str]:
-    env = {k: v for k, v in implementation["environment"].items() if v is not None}
+def _where(
+    item: Mapping[str, Any],
+    payload: Mapping[str, Any],
+    probe: Mapping[str, Any],
+    placed: Mapping[str, tuple[str, str | None]],
+) -> dict[str, Any]:
+    """Return what the placeholders of a recipe's words stand for on this host."""
+    cell, home = item["cell"], probe["home"]
+    source = f"{home}/src/{payload['folder']['name']}"
+    paths = {word: path for word, (path, _sha256) in placed.items()}
+    of_data = canonical([item["digests"].get("dataset"), cell["catalog_benchmark"]])[:12]
+    where = {
+        **{w: f"{home}/envs/{env['name']}/bin/python" for w, env in payload["envs"].items()},
+        "src": source,
+        "shims": f"{source}/shims",
+        "out": RUN_DIR_TOKEN,
+        "user_conf": f"{RUN_DIR_TOKEN}/user.conf",
+        "scenario": cell["scenario"],
+        "scenario_lower": cell["scenario"].lower(),
+        "cache": f"{probe['host_dir']}/cache/{cell['catalog_benchmark']}-{of_data}",
+        "token_dtype": TOKEN_DTYPE,
+        **cell["recipe"]["values"],
+        **paths,
+    }
+    if "tree" in paths:
+        where["folder"] = f"{paths['tree']}/{cell['recipe']['source']['folder']}"
+    return where
+
+
+def _environment(
+    variables: Mapping[str, str], cell: Mapping[str, Any], where: Mapping[str, Any]
+) -> dict[str, str]:
+    """Return a program's variables; the environment's own programs come first on its PATH."""
+    env = {name: str(value).format_map(where) for name, value in variables.items()}
+    env["PATH"] = f"{posixpath.dirname(where['python'])}:{os.defpath}"
     if cell["devices"] and cell["device"] in ("cuda", "tensorrt"):
         env["CUDA_VISIBLE_DEVICES"] = ",".join(cell["devices"])
     return env
 
 
-def _config(cell: dict[str, Any], paths: dict[str, str | None]) -> dict[str, Any]:
-    """Return the harness's config.json."""
+def _accuracy(
+    script: Mapping[str, Any] | None, cell: Mapping[str, Any], where: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    """Return the command that reads the accuracy log of an accuracy run."""
+    if script is None or cell["mode"] != "accuracy":
+        return None
+    python = where.get("accuracy_python", where["python"])
+    own = {**where, **script["values"], "accuracy_python": python, "python": python}
+    variables = {**_offline(cell), **script["variables"]}
+    return {
+        "argv": [part.format_map(own) for part in script["command"]],
+        "env": _environment(variables, cell, own),
+    }
+
+
+def _offline(cell: Mapping[str, Any]) -> dict[str, str]:
+    """Return what the run's own variables say of every program: no bytecode, no downloads."""
+    own = cell["recipe"]["variables"]
+    return {n: v for n, v in own.items() if n.startswith(("PYTHON", "HF_", "TRANSFORMERS_"))}
+
+
+def _files(
+    cell: dict[str, Any],
+    placed: Mapping[str, tuple[str, str | None]],
+    catalog: Catalog,
+    common: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return the files of a run beside its user.conf: the harness's settings, or what was changed
+    in upstream's source."""
+    source = cell["recipe"]["source"]
+    if source is None:
+        return {"config.json": _config(cell, {w: path for w, (path, _) in placed.items()})}
+    files = {
+        p["file"]: catalog.data(f"patches/{p['file']}").read_text(encoding="utf-8")
+        for p in source["patches"]
+    }
+    difference = common.get("differences", {}).get(cell["needs"]["tree"]["sha256"])
+    return files | ({"source.diff": difference} if difference else {})
+
+
+def _config(cell: dict[str, Any], paths: Mapping[str, str]) -> dict[str, Any]:
+    """Return the onnx harness's config.json."""
     mode = "accuracy" if cell["mode"] == "accuracy" else "performance"
     config = {
-        "model": paths["model"],
-        "dataset": paths["dataset"],
+        "model": paths.get("model"),
+        "dataset": paths.get("dataset"),
         "scenario": cell["scenario"],
         "mode": mode,
         "loadgen_model": cell["loadgen_model"],
@@ -184,23 +260,32 @@ def _config(cell: dict[str, Any], paths: dict[str, str | None]) -> dict[str, Any
     return config | cell["options"]
 
 
-def _path(place: dict[str, Any] | None, probe: dict[str, Any], ready: dict[str, Any]) -> str | None:
-    if place is None:
-        return None
+def _placed(place: Mapping[str, Any], ready: Mapping[str, Any]) -> tuple[str, str | None]:
+    """Return (path, sha256) of an artifact on the host, as provisioning found it."""
     if place["path"]:
-        return str(place["path"])
-    sha256 = ready["downloaded"][place["identity"]]
-    return artifact_path(probe["home"], sha256)
+        found = ready.get("paths", {}).get(place["path"]) or {}
+        return str(place["path"]), found.get("sha256")
+    found = ready["artifacts"][place["identity"]]
+    return str(found["path"]), found["sha256"]
 
 
-def _sha256(place: dict[str, Any] | None, ready: dict[str, Any]) -> str | None:
-    if place is None:
-        return None
-    if place["sha256"]:
-        return str(place["sha256"])
-    found = ready.get("paths", {}).get(place["path"]) or {}
-    sha256: str | None = found.get("sha256") or ready.get("downloaded", {}).get(place["identity"])
-    return sha256
+def _digests(
+    item: Mapping[str, Any], placed: Mapping[str, tuple[str, str | None]]
+) -> dict[str, Any]:
+    """Return the digests of all that the run is made of, those of content where they are known.
+
+    Raises BenchfleetError when a model or dataset on the host is not the one that was asked for.
+    """
+    cell, digests = item["cell"], dict(item["digests"])
+    for word, (path, sha256) in placed.items():
+        digests[word] = sha256 or digests[word]
+        what = cell[word] if word in ("model", "dataset") else cell["needs"][word]
+        given = what.get("sha256")
+        if given and digests[word] != given:
+            raise BenchfleetError(
+                f"{path} on the host has sha256 {digests[word]}, {given} was asked for."
+            )
+    return digests
 
 
 def _debug_hint(folder: str, variables: dict[str, Any]) -> str:

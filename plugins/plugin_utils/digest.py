@@ -15,7 +15,7 @@ from typing import Any
 _OF_CELL = (
     *("sut", "members", "devices", "profile", "device"),
     *("benchmark", "catalog_benchmark", "implementation", "scenario", "mode", "round", "duration"),
-    *("options", "keys", "loadgen_model", "loadgen_version", "run_prefix"),
+    *("recipe", "options", "keys", "loadgen_model", "loadgen_version", "run_prefix"),
     *("signature", "metric", "label_offset"),
 )
 

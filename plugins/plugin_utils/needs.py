@@ -17,10 +17,12 @@ _CHECKED_BY_ITSELF = ("mlcommons", "hf", "git")  # origins that publish digests 
 
 @dataclass(frozen=True)
 class Lab:
-    """What the lab has: `paths` of its own copies by artifact name, `consents` given by name."""
+    """What the lab has: `paths` of its own copies by artifact name, `consents` given by name, and
+    `inference_repo`, its clone of mlcommons/inference (path or URL)."""
 
     paths: Mapping[str, str]
     consents: frozenset[str] = frozenset()
+    inference_repo: str = "https://github.com/mlcommons/inference"
 
 
 def need(
@@ -55,6 +57,38 @@ def need(
     where = canonical(artifact["origins"])
     found |= {"origin": "store", "where": where, "sha256": sha256, "artifact": spec}
     return found | {"refuse": _refusal(str(name), artifact, lab)}
+
+
+def source(recipe: Mapping[str, Any], override: str, lab: Lab) -> dict[str, Any]:
+    """Return the source tree of a harness as a need: mlcommons/inference at a commit, the folders
+    that the harness uses, patches applied to a private copy.
+
+    Where it is fetched from does not count for what it is. With `override` (a path or URL@ref of
+    the lab's own) the plan puts the digest of that tree in.
+    """
+    what = recipe["source"]
+    repository = what["repository"] or lab.inference_repo
+    origin = {"git": repository, "commit": what["commit"], "paths": what["paths"]}
+    if what["submodules"]:
+        origin["submodules"] = what["submodules"]
+    spec = {
+        "name": repository.rstrip("/").rpartition("/")[2].removesuffix(".git"),
+        "type": "source",
+        "origins": [origin],
+        "sha256": None,
+        "bytes": None,
+        "tags": ["source", what["commit"][:12]],
+    }
+    content = [what[k] for k in ("commit", "paths", "submodules", "patches")]
+    return {
+        "name": spec["name"],
+        "origin": "store",
+        "where": canonical(content),
+        "sha256": None,
+        "artifact": spec,
+        "patches": [p["file"] for p in what["patches"]],
+        "override": override or None,
+    }
 
 
 def gates(benchmark: Mapping[str, Any], needs: list[dict[str, Any]], lab: Lab) -> list[Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,37 +28,57 @@ def job_files() -> dict[str, Any]:
     return _folder("job", files | {"__main__.py": _MAIN})
 
 
-def harness(catalog: Catalog, name: str, device: str, loadgen_version: str) -> dict[str, Any]:
-    """Return an implementation's harness folder and locked environment for a device and LoadGen
-    version.
+def name(cell: Mapping[str, Any]) -> str:
+    """Return the name under which cells that need the same payload share it."""
+    how = cell["recipe"]
+    locks = ",".join(f"{word}={lock}" for word, lock in sorted(how["environments"].items()))
+    return ":".join(
+        (cell["implementation"], how["driver"] or "", locks, cell["loadgen_version"])
+    )
 
-    Keys: driver (the probe's fact that the device needs, or None), folder (as job_files), env
-    {name, requirements, loadgen, wheels}, code and lock (digests).
-    Raises BenchfleetError when there is no lock for that version.
+
+def harness(catalog: Catalog, cell: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the harness of a planned cell needs on its host.
+
+    Keys: driver (the probe's fact that the device needs, or None), folder (as job_files), envs
+    (placeholder -> {name, requirements, loadgen, wheels, loadgen_digest}), code and lock (digests).
+    The cell's `loadgen_digest` is a tree of LoadGen in place of the locked one, or None.
+    Raises BenchfleetError when there is no lock of that name or LoadGen version.
     """
-    implementation = catalog.get("implementations", name)
-    root = ROLES / implementation["role"] / "files"
+    how, implementation = cell["recipe"], cell["implementation"]
+    root = ROLES / catalog.get("implementations", implementation)["role"] / "files"
     files = {
         str(p.relative_to(root)): p.read_bytes() for p in sorted(root.rglob("*.py")) if p.is_file()
     }
-    folder = _folder(name, files)
-    lock = implementation["devices"][device]
-    loadgen = lock_path(f"loadgen/loadgen-{loadgen_version}.txt")
-    paths = (loadgen, lock_path(lock["requirements"]))
-    texts = {path.name: _lock(path) for path in paths}
-    digest = canonical(texts)
-    env = {
-        "name": f"{name}-{device}-{digest[:12]}",
-        "requirements": texts,
-        "loadgen": loadgen.name,
-        "wheels": lock["wheels"],
+    folder = _folder(implementation, files)
+    envs = {
+        word: _environment(
+            lock, cell["loadgen_version"], how["wheels"], cell.get("loadgen_digest")
+        )
+        for word, lock in how["environments"].items()
     }
     return {
-        "driver": lock.get("driver"),
+        "driver": how["driver"],
         "folder": folder,
-        "env": env,
+        "envs": envs,
         "code": folder["digest"],
-        "lock": digest,
+        "lock": canonical(sorted(env["name"] for env in envs.values())),
+    }
+
+
+def _environment(
+    lock: str, loadgen_version: str, wheels: Sequence[str], loadgen_digest: str | None
+) -> dict[str, Any]:
+    """Return one locked environment. Its name says what is in it, so that equal ones are shared."""
+    loadgen, own = lock_path(f"loadgen/loadgen-{loadgen_version}.txt"), lock_path(lock)
+    texts = {path.name: _lock(path) for path in (loadgen, own)}
+    digest = canonical([texts, loadgen_digest] if loadgen_digest else texts)
+    return {
+        "name": f"{own.stem}-{digest[:12]}",
+        "requirements": texts,
+        "loadgen": loadgen.name,
+        "wheels": list(wheels),
+        "loadgen_digest": loadgen_digest,
     }
 
 

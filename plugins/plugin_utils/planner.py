@@ -11,17 +11,20 @@ for becomes a cell: one that cannot run carries `skip` (nothing to do here, not 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .catalog import Catalog
 from .errors import BenchfleetError, nearest
 from .models import Model, models
+from .needs import Lab, gates, need, source
+from .recipe import Recipe, devices, recipe, runs
 from .request import MODES, SCENARIOS, Request
 from .suts import Sut, declared
 
 Cell = dict[str, Any]
 OVERHEAD_S = 4.0
+NOTHING_GIVEN = Lab({})
 CALIBRATION_S = {"test": 6.0, "official": 220.0}
 
 
@@ -29,7 +32,8 @@ CALIBRATION_S = {"test": 6.0, "official": 220.0}
 class Context:
     """What the cells of one SUT x benchmark x implementation have in common.
 
-    `rules` are the round's for the benchmark, empty where it has none.
+    `rules` are the round's for the benchmark, empty where it has none; `lab` is what the lab has
+    given of its own.
     """
 
     request: Request
@@ -39,6 +43,12 @@ class Context:
     rules: Mapping[str, Any]
     implementation: Mapping[str, Any]
     catalog: Catalog
+    lab: Lab
+
+    @property
+    def of_benchmark(self) -> bool:
+        """Whether the benchmark's own section says how it is run, as for upstream's harnesses."""
+        return "section" in self.implementation
 
     @property
     def device(self) -> str:
@@ -52,6 +62,26 @@ class Context:
         test: int = self.benchmark["test"]["min_duration_ms"]
         return official if self.request.duration == "official" else test
 
+    def recipe(self, scenario: str, mode: str) -> tuple[Recipe | None, str | None]:
+        """Return how the cells of a scenario and mode are run, or why they cannot be."""
+        name, benchmark = self.implementation["name"], self.benchmark
+        if not runs(self.implementation, benchmark):
+            able = _implementations(benchmark["name"], self.catalog)
+            return None, (
+                f"implementation {name} does not run {benchmark['name']}.{nearest(name, able)}"
+            )
+        asked = {"backend": self.request.backend} | {
+            n: getattr(self.request, n) for n in ("threads", "instances", "batch_size", "affinity")
+        }
+        try:
+            found = recipe(
+                *(self.implementation, benchmark, self.device, scenario, mode),
+                *(asked if self.of_benchmark else {"backend": self.request.backend}, self.catalog),
+            )
+        except BenchfleetError as e:
+            return None, str(e)
+        return found, None
+
     def latency_limit_ms(self, scenario: str) -> float | None:
         """The limit that was asked for, else the benchmark's, None where neither has one."""
         limit: float | None = self.benchmark["latency_limit_ms"].get(scenario)
@@ -63,24 +93,28 @@ def plan(
     hosts: Mapping[str, Mapping[str, Any]],
     catalog: Catalog,
     calibrate: bool = False,
+    lab: Lab = NOTHING_GIVEN,
 ) -> list[Cell]:
     """Return the cells of `request` for the SUTs that `hosts` (name -> inventory variables)
     declare.
 
-    `calibrate` asks for the calibration of each performance cell in place of its run.
+    `calibrate` asks for the calibration of each performance cell in place of its run; `lab`
+    is what holds for all hosts.
 
     Raises BenchfleetError for a name that does not exist, with the valid ones and the nearest
     spelling.
     """
     round_ = catalog.get("rounds", request.round)
     chosen = _choose_suts(request, hosts)
-    implementations = _names(request.implementation, catalog, "implementations")
+    automatic = request.implementation == ("auto",)
+    implementations = [] if automatic else _names(request.implementation, catalog, "implementations")
     benchmarks = _names(request.benchmark, catalog, "benchmarks")
     _check_words(request)
     cells: list[Cell] = []
     for sut in chosen:
         for name in benchmarks or _required_benchmarks(round_, sut, catalog):
-            for implementation in implementations or _implementations(name, catalog):
+            able = _implementations(name, catalog)
+            for implementation in able[:1] if automatic else implementations or able:
                 cells += _combination(
                     request,
                     round_,
@@ -88,6 +122,7 @@ def plan(
                     name,
                     catalog.get("implementations", implementation),
                     catalog,
+                    replace(lab, paths=sut.artifact_paths),
                 )
     return [calibration_of(c) for c in cells if c["mode"] == "performance"] if calibrate else cells
 
@@ -127,9 +162,11 @@ def _names(asked: Sequence[str], catalog: Catalog, kind: str) -> list[str]:
 
 
 def _implementations(benchmark: str, catalog: Catalog) -> list[str]:
-    """Return what `implementation=all` means: each one of the catalog that runs the benchmark."""
-    every = catalog.names("implementations")
-    able = [n for n in every if benchmark in catalog.get("implementations", n)["benchmarks"]]
+    """Return what `implementation=all` means: each one of the catalog that runs the benchmark, our
+    own harness first, upstream's next."""
+    every = sorted(catalog.names("implementations"), key=lambda n: (n != "onnx", n != "reference"))
+    what = catalog.get("benchmarks", benchmark)
+    able = [n for n in every if runs(catalog.get("implementations", n), what)]
     # Where none does, each refuses the cell and says what it runs: no cell is dropped.
     return able or every
 
@@ -200,10 +237,11 @@ def _combination(
     name: str,
     implementation: Mapping[str, Any],
     catalog: Catalog,
+    lab: Lab,
 ) -> Iterator[Cell]:
     benchmark = catalog.get("benchmarks", name)
     rules, refuse = _rules(request, round_, sut, benchmark)
-    context = Context(request, round_, sut, benchmark, rules, implementation, catalog)
+    context = Context(request, round_, sut, benchmark, rules, implementation, catalog, lab)
     if context.device not in implementation["devices"]:
         raise BenchfleetError(
             f"device={context.device} is not one of {implementation['name']}'s."
@@ -214,17 +252,25 @@ def _combination(
             f"SUT {sut.name} spans {len(sut.members)} hosts;"
             " runs over several hosts are not built yet"
         )
-    if name not in implementation["benchmarks"]:
-        refuse = (
-            f"implementation {implementation['name']} does not run {name}."
-            f"{nearest(name, implementation['benchmarks'])}"
-        )
-    for model in models(request, benchmark, catalog):
+    refuse = _overridden(request, implementation) or refuse
+    known, _why = context.recipe(benchmark["scenarios"][0], "performance")
+    artifact = known.artifacts["model"] if known else (benchmark["model"] or {}).get("artifact")
+    for model in models(request, benchmark, artifact, lab, catalog):
         for scenario in _scenarios(request, sut, benchmark, rules):
             for mode in _modes(request, rules):
                 cell = _cell(context, model, scenario, mode)
-                cell["refuse"] = refuse or model.refuse or cell["refuse"]
+                cell["refuse"] = refuse or cell["refuse"] or model.refuse
                 yield cell
+
+
+def _overridden(request: Request, implementation: Mapping[str, Any]) -> str | None:
+    """Return why a cell on the lab's own source may not run."""
+    own = [n for n in ("source_override", "loadgen_source") if getattr(request, n)]
+    if own and request.division != "open":
+        return f"{own[0]}: division {request.division} takes the round's own source only"
+    if request.source_override and "section" not in implementation:
+        return f"source_override: implementation {implementation['name']} is not built from a tree"
+    return None
 
 
 def _modes(request: Request, rules: Mapping[str, Any]) -> list[str]:
@@ -254,7 +300,11 @@ def _rules(
             f" division {request.division} cannot hold it"
         )
     if benchmark["kind"] == "mlperf":
-        return {}, f"round {round_['name']} does not have {benchmark['name']}"
+        last = benchmark.get("last_round")
+        if last and request.division == "open":
+            return {}, None
+        gone = f"; the last round that had it is {last}" if last else ""
+        return {}, f"round {round_['name']} does not have {benchmark['name']}{gone}"
     return {}, None
 
 
@@ -276,17 +326,24 @@ def _cell(context: Context, model: Model, scenario: str, mode: str) -> Cell:
     request, round_, benchmark = context.request, context.round, context.benchmark
     implementation = context.implementation
     label = benchmark["name"] if model.reference else f"{benchmark['name']}.{model.name}"
-    refuse, skip = _obstacles(context, scenario, mode)
+    how, unable = context.recipe(scenario, mode)
+    resolved = _resolved(context, how) if how else None
+    artifacts = _artifacts(context, how, resolved)
+    refuse, skip = _obstacles(context, how, artifacts, scenario, mode)
     seconds = context.min_duration_ms / 1000
     expected = benchmark["expected_s"].get("accuracy", 600.0) if mode == "accuracy" else seconds
-    why_not = _why_not_submittable(request, benchmark)
+    why_not = _why_not_submittable(request, benchmark, context.rules)
+    own = [n for n in artifacts.values() if n] + [model.as_dict()]
     return _of_sut(context.sut) | {
         "id": "/".join((context.sut.name, label, implementation["name"], scenario, mode)),
         "device": context.device,
         "benchmark": label,
         "catalog_benchmark": benchmark["name"],
         "model": model.as_dict(),
+        "dataset": artifacts["dataset"],
+        "needs": {word: found for word, found in artifacts.items() if word != "dataset" and found},
         "implementation": implementation["name"],
+        "recipe": resolved,
         "scenario": scenario,
         "mode": mode,
         "round": round_["name"],
@@ -296,20 +353,64 @@ def _cell(context: Context, model: Model, scenario: str, mode: str) -> Cell:
         "why_not_submittable": why_not,
         "options": _options(context, scenario),
         "keys": _keys(context, scenario),
-        "loadgen_model": benchmark["loadgen_model"],
+        "loadgen_model": _loadgen_model(context, how, scenario),
         "loadgen_version": round_["loadgen"]["version"],
+        "loadgen_source": request.loadgen_source or None,
         "target": _target(request, scenario),
         "run_prefix": request.run_prefix,
         "expected_s": expected + OVERHEAD_S,
         "time_limit_s": request.time_limit or max(600.0, expected * 4 + 300.0),
         "rules": _judged_by(round_, benchmark, context.rules, model.reference, scenario),
-        "dataset": _dataset(context),
         "signature": (benchmark["model"] or {}).get("signature"),
         "metric": benchmark["metric"],
         "label_offset": benchmark.get("label_offset", 0),
+        "resources": benchmark.get("resources"),
+        "gates": gates(benchmark, own, context.lab),
         "skip": skip,
-        "refuse": refuse,
+        "refuse": unable or refuse,
     }
+
+
+def _resolved(context: Context, how: Recipe) -> dict[str, Any]:
+    """Return the recipe as the cell carries it: the source at a commit, the number of samples."""
+    plain = how.as_dict()
+    if plain["source"]:
+        commit = plain["source"]["commit"] or context.round["inference_commit"]
+        plain["source"]["commit"] = commit
+    dataset = context.benchmark["dataset"]
+    plain["values"] = dict(
+        plain["values"], samples=context.request.samples or (dataset or {}).get("samples") or 0
+    )
+    return plain
+
+
+def _loadgen_model(context: Context, how: Recipe | None, scenario: str) -> str:
+    """Return the name under which LoadGen looks the run's settings up."""
+    interactive = context.rules.get("loadgen_name_interactive")
+    name: str = context.benchmark["loadgen_model"]
+    if scenario == "Interactive" and interactive:
+        name = interactive
+    return (how.loadgen_model if how else None) or name
+
+
+def _artifacts(
+    context: Context, how: Recipe | None, resolved: Mapping[str, Any] | None
+) -> dict[str, dict[str, Any] | None]:
+    """Return what a run needs beside its model, by placeholder; 'dataset' is always there."""
+    benchmark, catalog, lab = context.benchmark, context.catalog, context.lab
+    names = dict(how.artifacts) if how else {"dataset": None}
+    names.pop("model", None)
+    if not context.of_benchmark:
+        # This harness reads arrays, so a lab's copy of the raw dataset is of no use to it.
+        lab = replace(lab, paths={})
+    given = context.request.dataset_path
+    found = {
+        word: need(benchmark, name, given if word == "dataset" else "", lab, catalog)
+        for word, name in names.items()
+    }
+    if resolved and resolved["source"]:
+        found["tree"] = source(resolved, context.request.source_override, lab)
+    return found
 
 
 def _of_sut(sut: Sut) -> Cell:
@@ -323,26 +424,41 @@ def _of_sut(sut: Sut) -> Cell:
     }
 
 
-def _obstacles(context: Context, scenario: str, mode: str) -> tuple[str | None, str | None]:
+def _obstacles(
+    context: Context,
+    how: Recipe | None,
+    artifacts: Mapping[str, dict[str, Any] | None],
+    scenario: str,
+    mode: str,
+) -> tuple[str | None, str | None]:
     """Return why a cell is refused and why it is skipped, None for each that does not apply."""
-    request, benchmark = context.request, context.benchmark
-    refuse = skip = None
-    dataset = benchmark["dataset"]
-    if scenario not in benchmark["scenarios"]:
-        refuse = (
-            f"{benchmark['name']} has no {scenario} scenario."
-            f"{nearest(scenario, benchmark['scenarios'])}"
-        )
-    elif dataset is not None and dataset["artifact"] is None and not request.dataset_path:
-        refuse = (
-            f"{benchmark['name']} needs the lab's own copy of {dataset['name']}:"
-            " -e dataset_path=<folder of .npy files, or .npz, on the SUT>"
-        )
-    if mode == "accuracy" and dataset is None:
+    benchmark = context.benchmark
+    skip = None
+    refuse = _lacking(context, artifacts)
+    valid = list(how.scenarios) if how and how.scenarios else benchmark["scenarios"]
+    if scenario not in valid:
+        refuse = f"{benchmark['name']} has no {scenario} scenario.{nearest(scenario, valid)}"
+    if how and how.why_not:
+        refuse = f"{benchmark['name']} on {how.backend}, device {context.device}: {how.why_not}"
+    if mode == "accuracy" and benchmark["dataset"] is None:
         skip = "accuracy needs a dataset with known answers; generated inputs have none"
     if mode not in MODES:
         skip = f"the round requires compliance test {mode}; this version does not run those yet"
     return refuse, skip
+
+
+def _lacking(
+    context: Context, artifacts: Mapping[str, dict[str, Any] | None]
+) -> str | None:
+    """Return which artifact cannot be had, and what to do."""
+    benchmark, dataset = context.benchmark, artifacts["dataset"]
+    reads_arrays = not context.of_benchmark and benchmark["dataset"] is not None
+    if reads_arrays and (dataset is None or dataset["origin"] == "store"):
+        return (
+            f"{benchmark['name']} needs the lab's own copy of {benchmark['dataset']['name']}:"
+            " -e dataset_path=<folder of .npy files, or .npz, on the SUT>"
+        )
+    return next((n["refuse"] for n in artifacts.values() if n and n.get("refuse")), None)
 
 
 def _judged_by(
@@ -371,33 +487,16 @@ def _judged_by(
     }
 
 
-def _dataset(context: Context) -> dict[str, Any] | None:
-    """Return the dataset as {"name", "origin": 'catalog' | 'path', "where", "sha256"}, None for
-    generated inputs."""
-    dataset = context.benchmark["dataset"]
-    if dataset is None:
-        return None
-    if context.request.dataset_path:
-        return {
-            "name": dataset["name"],
-            "origin": "path",
-            "where": context.request.dataset_path,
-            "sha256": None,
-        }
-    if dataset["artifact"] is None:
-        return None
-    where = context.catalog.data(dataset["artifact"]["file"])
-    return {
-        "name": dataset["name"],
-        "origin": "catalog",
-        "where": str(where),
-        "sha256": dataset["artifact"]["sha256"],
-    }
-
-
-def _why_not_submittable(request: Request, benchmark: Mapping[str, Any]) -> str | None:
+def _why_not_submittable(
+    request: Request, benchmark: Mapping[str, Any], rules: Mapping[str, Any]
+) -> str | None:
     if benchmark["kind"] != "mlperf":
         return f"{benchmark['name']} is not an MLPerf benchmark"
+    if not rules:
+        return f"round {request.round} does not have {benchmark['name']}"
+    for option in ("source_override", "loadgen_source"):
+        if getattr(request, option):
+            return f"{option}: not the round's own source"
     if request.duration == "test":
         return "a test-length run"
     return None
@@ -405,6 +504,8 @@ def _why_not_submittable(request: Request, benchmark: Mapping[str, Any]) -> str 
 
 def _options(context: Context, scenario: str) -> dict[str, Any]:
     request = context.request
+    if context.of_benchmark:
+        return {}  # what it takes stands in its command
     chosen = {n: getattr(request, n) for n in context.implementation["options"]}
     chosen["input_shapes"] = dict(request.input_shapes) or None
     chosen["samples"] = request.samples

@@ -37,7 +37,7 @@ class Recipe:
     environments: Mapping[str, str]
     artifacts: Mapping[str, str | None]
     values: Mapping[str, Any] = field(default_factory=dict)
-    links: tuple[str, ...] = ()
+    links: Mapping[str, str] = field(default_factory=dict)
     accuracy: Mapping[str, Any] | None = None
     source: Mapping[str, Any] | None = None
     loadgen_model: str | None = None
@@ -140,7 +140,7 @@ def _from_benchmark(
             "dataset": backend.get("dataset") or (benchmark["dataset"] or {}).get("artifact"),
             **section.get("uses", {}),
         },
-        links=tuple(section.get("links", ())),
+        links={name: f"{{folder}}/{name}" for name in section.get("links", ())},
         accuracy=_evaluation(evaluation, scenario),
         source=_source(section, catalog),
         loadgen_model=section.get("loadgen_model"),

@@ -26,7 +26,8 @@ class Request:
     benchmark: tuple[str, ...] = ("digits",)
     scenario: tuple[str, ...] = ("all",)
     mode: tuple[str, ...] = ("all",)
-    implementation: tuple[str, ...] = ("onnx",)
+    implementation: tuple[str, ...] = ("auto",)
+    backend: str = ""
     sut: tuple[str, ...] = ("all",)
     round: str = "v6.1"
     division: str = "open"
@@ -43,6 +44,8 @@ class Request:
     model_name: tuple[str, ...] = ()
     model_sha256: tuple[str, ...] = ()
     dataset_path: str = ""
+    source_override: str = ""
+    loadgen_source: str = ""
     input_shapes: Mapping[str, Any] = field(default_factory=dict)
     samples: int | None = None
     target_qps: float | None = None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from .errors import BenchfleetError, nearest
@@ -20,8 +20,8 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,99}")
 @dataclass(frozen=True)
 class Sut:
     """One SUT: `members` are inventory hosts (the first one runs LoadGen), `devices` the
-    accelerators used on each (empty: all), `profile` a power or partitioning profile such as
-    MaxQ."""
+    accelerators used on each (empty: all), `profile` a power or partitioning profile such as MaxQ,
+    `artifact_paths` the host's own copies of artifacts by name."""
 
     name: str
     members: tuple[str, ...]
@@ -29,6 +29,7 @@ class Sut:
     profile: str = "default"
     system_type: str = "edge"
     device: str = "cpu"
+    artifact_paths: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def host(self) -> str:
@@ -43,16 +44,26 @@ def declared(host: str, variables: Mapping[str, Any]) -> list[Sut]:
     Raises BenchfleetError naming the host and the key that is wrong.
     """
     defaults = {k: variables.get(f"benchfleet_{k}") for k in ("system_type", "device", "profile")}
+    paths = variables.get("benchfleet_artifact_paths") or {}
+    if not isinstance(paths, Mapping):
+        raise BenchfleetError(f"{host}: benchfleet_artifact_paths must map artifacts to paths.")
     entries = variables.get("benchfleet_suts") or [{"name": host}]
     if not isinstance(entries, Sequence) or isinstance(entries, str):
         raise BenchfleetError(f"{host}: benchfleet_suts must be a list of SUTs, each with a name.")
     return [
-        _sut(host, dict(entry) if isinstance(entry, Mapping) else {"name": str(entry)}, defaults)
+        _sut(
+            host,
+            dict(entry) if isinstance(entry, Mapping) else {"name": str(entry)},
+            defaults,
+            {str(k): str(v) for k, v in paths.items()},
+        )
         for entry in entries
     ]
 
 
-def _sut(host: str, entry: dict[str, Any], defaults: Mapping[str, Any]) -> Sut:
+def _sut(
+    host: str, entry: dict[str, Any], defaults: Mapping[str, Any], paths: Mapping[str, str]
+) -> Sut:
     for key in entry:
         if key not in _KEYS:
             raise BenchfleetError(
@@ -78,6 +89,7 @@ def _sut(host: str, entry: dict[str, Any], defaults: Mapping[str, Any]) -> Sut:
         profile=str(merged.get("profile") or "default"),
         system_type=system_type,
         device=str(merged.get("device") or "cpu"),
+        artifact_paths=paths,
     )
 
 

@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..module_utils.host_store import artifact_path
 from .digest import run_digest
 from .planner import calibration_of
 from .probe_script import Probe
@@ -23,34 +22,27 @@ Cell = dict[str, Any]
 def place(
     what: Mapping[str, Any] | None, probe: Probe, known: Mapping[str, str]
 ) -> dict[str, Any] | None:
-    """Return where an artifact of a cell lies on the host: {"path", "identity", "sha256", "local"}.
+    """Return where an artifact of a cell lies on the host: {"path", "identity", "sha256"}.
 
     A path of the user's is taken on the SUT where it exists there, else from the controller
     (`known`: path -> sha256 of those that exist here). Its identity on the SUT is size and time, so
-    that a no-op need not read a large model. None when there is none; {"fault"} when it is nowhere.
+    that a no-op need not read a large model. `path` is None for what the host's store holds: it is
+    known once it is there. None when there is none; {"fault"} when it is nowhere.
     """
-    if what is None:
+    if what is None or what["origin"] == "none":
         return None
-    if what["origin"] == "path":
-        path = what["where"]
-        if path in probe.paths:
-            return {
-                "path": path,
-                "identity": f"{path}:{probe.paths[path]}",
-                "sha256": None,
-                "local": None,
-            }
-        if path not in known:
-            return {"fault": f"{path} is neither on the SUT nor on this controller"}
-        return _stored(probe, known[path], known[path], path)
-    if what["origin"] == "catalog":
-        return _stored(probe, what["sha256"], what["sha256"], what["where"])
-    return _stored(probe, what["sha256"] or what["where"], what["sha256"], None)
-
-
-def _stored(probe: Probe, identity: str, sha256: str | None, local: str | None) -> dict[str, Any]:
-    path = artifact_path(probe.home, sha256) if sha256 else None
-    return {"path": path, "identity": identity, "sha256": sha256, "local": local}
+    if what["origin"] != "path":
+        return {
+            "path": None,
+            "identity": what["sha256"] or what["where"],
+            "sha256": what["sha256"],
+        }
+    path = what["where"]
+    if path in probe.paths:
+        return {"path": path, "identity": f"{path}:{probe.paths[path]}", "sha256": None}
+    if path not in known:
+        return {"fault": f"{path} is neither on the SUT nor on this controller"}
+    return {"path": None, "identity": known[path], "sha256": known[path]}
 
 
 def decide(
@@ -106,24 +98,21 @@ def _item(
             "action": "refuse" if cell["refuse"] else "skip",
             "reason": cell["refuse"] or cell["skip"],
         }
-    model = place(cell["model"], probe, common["paths"])
-    dataset = place(cell["dataset"], probe, common["paths"])
-    for found in (model, dataset):
+    places = {
+        word: place(what, probe, common["paths"])
+        for word, what in {"model": cell["model"], "dataset": cell["dataset"], **cell["needs"]}.items()
+    }
+    for found in places.values():
         if found and "fault" in found:
             return item | {"action": "refuse", "reason": found["fault"]}
     payload = common["payloads"][cell["payload"]]
     if payload["driver"] and payload["driver"] not in probe.fingerprint:
         reason = f"device={cell['device']} needs the {payload['driver']} driver; the SUT has none"
         return item | {"action": "refuse", "reason": reason}
-    digests = {
-        "model": model["identity"] if model else None,
-        "dataset": dataset["identity"] if dataset else None,
-        "code": payload["code"],
-        "lock": payload["lock"],
-    }
+    digests = {word: found["identity"] if found else None for word, found in places.items()}
+    digests |= {"code": payload["code"], "lock": payload["lock"]}
     item |= {
-        "model": model,
-        "dataset": dataset,
+        "places": {word: found for word, found in places.items() if found},
         "digests": digests,
         "digest": run_digest(cell, digests, probe.fingerprint),
     }

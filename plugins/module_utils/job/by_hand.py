@@ -32,6 +32,12 @@ def prepare(host_dir: Path, spec: dict[str, Any]) -> Path:
     folder = host_dir / "debug" / name
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     records.write_inputs(folder, spec["files"])
+    for path in spec.get("folders", ()):
+        Path(path).mkdir(mode=0o700, parents=True, exist_ok=True)
+    for link, target in spec.get("links", {}).items():
+        (folder / link).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not (folder / link).is_symlink():
+            (folder / link).symlink_to(target)
     settings = spec["settings"]
     keys = user_conf.apply_target(settings["scenario"], settings["keys"], _target(host_dir, spec))
     text = user_conf.format_user_conf(settings["loadgen_model"], settings["scenario"], keys)

@@ -87,10 +87,16 @@ def _prctl(option: int, value: int) -> None:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 
-def start(argv: Sequence[str], cwd: Path, env: Mapping[str, str], console: Path) -> int:
+def start(
+    argv: Sequence[str],
+    cwd: Path,
+    env: Mapping[str, str],
+    console: Path,
+    printout: Path | None = None,
+) -> int:
     """Start a harness in a session of its own; it is killed when this process dies.
 
-    stdin is /dev/null, stdout and stderr go to ``console``. Raises OSError when it cannot start
+    stdin is /dev/null, stdout and stderr go to ``console``, or stdout to ``printout``. Raises OSError when it cannot start
     (no such program, no permission, no memory, no disk for the console).
     """
     supervisor = os.getpid()
@@ -103,14 +109,16 @@ def start(argv: Sequence[str], cwd: Path, env: Mapping[str, str], console: Path)
         if os.getppid() != supervisor:
             os._exit(127)
 
-    with console.open("ab") as stream:
+    with contextlib.ExitStack() as opened:
+        stream = opened.enter_context(console.open("ab"))
+        stdout = opened.enter_context(printout.open("ab")) if printout else stream
         child = subprocess.Popen(  # pylint: disable=consider-using-with,subprocess-popen-preexec-fn
             list(argv),
             cwd=str(cwd),
             env=dict(env),
             stdin=subprocess.DEVNULL,
-            stdout=stream,
-            stderr=subprocess.STDOUT,
+            stdout=stdout,
+            stderr=stream,
             start_new_session=True,
             preexec_fn=in_child,
         )

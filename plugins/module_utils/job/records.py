@@ -119,6 +119,18 @@ def free_bytes(folder: Path) -> int:
     return figures.f_bavail * figures.f_frsize
 
 
+def last_line(path: Path, most: int = 300) -> str:
+    """The last line with something on it of a text file; empty when there is none."""
+    try:
+        with path.open("rb") as stream:
+            stream.seek(0, 2)
+            stream.seek(max(0, stream.tell() - 8192))
+            lines = stream.read().decode("utf-8", "replace").split("\n")
+    except OSError:
+        return ""
+    return next((line.strip()[:most] for line in reversed(lines) if line.strip()), "")
+
+
 def new_run_dir(runs: Path, digest: str, now: float) -> Path:
     """A free path ``<runs>/<UTC>-<digest8>``; where it is taken the second moves on."""
     while True:
@@ -153,7 +165,11 @@ def fill(values: Sequence[str] | Mapping[str, str], run_dir: str, status: str) -
 
 
 def launch_script(
-    run_id: str, command: Sequence[str], env: Mapping[str, str], inputs: Sequence[str]
+    run_id: str,
+    command: Sequence[str],
+    env: Mapping[str, str],
+    inputs: Sequence[str],
+    links: Mapping[str, str],
 ) -> str:
     """A POSIX script that repeats a run by hand, in a fresh folder beside its own."""
     names = " ".join(shlex.quote(name) for name in inputs)
@@ -167,6 +183,11 @@ def launch_script(
         'here=$(CDPATH= cd -- "$(dirname -- "$0")" && pwd)',
         'work=$(mktemp -d "$here.by-hand.XXXXXX")',
         f'for name in {names}; do cp -- "$here/$name" "$work/$name"; done',
+        *(
+            f'mkdir -p -- "$work"/{shlex.quote(os.path.dirname(name) or ".")}; '
+            f'ln -s -- {shlex.quote(target)} "$work"/{shlex.quote(name)}'
+            for name, target in sorted(links.items())
+        ),
         f'dd if=/dev/zero of="$work/progress" bs={STATUS_BYTES} count=1 2>/dev/null',
         'cd -- "$work"',
         'echo "running in $work" >&2',
@@ -185,6 +206,25 @@ def _shell(word: str) -> str:
     quoted = quoted if quoted.startswith("'") else f"'{quoted}'"
     quoted = quoted.replace(RUN_DIR_TOKEN, "'\"$work\"'")
     return quoted.replace(STATUS_TOKEN, "'\"$work/progress\"'")
+
+
+@contextlib.contextmanager
+def linked(folder: Path, links: Mapping[str, str]) -> Iterator[None]:
+    """Have links in a folder for a while; a finished run holds none.
+
+    Raises ValueError for a name that leads out of the folder.
+    """
+    for name, target in links.items():
+        if not name or name.startswith(("/", ".")) or ".." in name.split("/"):
+            raise ValueError(f"{name!r} is not a name for a link of a run")
+        (folder / name).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (folder / name).symlink_to(target)
+    try:
+        yield
+    finally:
+        for name in links:
+            if (folder / name).is_symlink():
+                (folder / name).unlink()
 
 
 def regular_files(folder: Path) -> Iterator[Path]:

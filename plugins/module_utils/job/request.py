@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, Mapping, Tuple, Type, Union
@@ -36,6 +37,10 @@ class Cell:
     expected_s: float
     time_limit_s: float
     min_free_bytes: int
+    links: dict[str, str]  # names in the run directory -> what they lead to while the harness runs
+    folders: list[str]  # made before the run, kept after it
+    accuracy: Json | None  # {"argv", "env"} of the script that reads the accuracy log
+    log_limit: int  # bytes of an accuracy log above which its two ends go home
 
     @property
     def mode(self) -> str:
@@ -104,7 +109,17 @@ def _cell(data: Mapping[str, Any], where: str) -> Cell:
         expected_s=_field(data, "expected_s", NUMBER, where),
         time_limit_s=_field(data, "time_limit_s", NUMBER, where),
         min_free_bytes=data.get("min_free_bytes") or 0,
+        links=data.get("links") or {},
+        folders=data.get("folders") or [],
+        accuracy=_accuracy(data.get("accuracy"), where),
+        log_limit=data.get("log_limit") or sys.maxsize,
     )
+
+
+def _accuracy(data: Json | None, where: str) -> Json | None:
+    if not data:
+        return None
+    return {"argv": _words(data, "argv", f"{where}accuracy."), "env": data.get("env") or {}}
 
 
 def _field(data: Mapping[str, Any], name: str, kind: Kind, where: str = "") -> Any:

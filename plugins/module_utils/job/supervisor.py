@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Dict, Mapping
 
-from . import calibration, lock, memory, process, quiet, records, state, user_conf
+from . import calibration, evaluation, lock, memory, process, quiet, records, state, user_conf
 from .loop import ChildEnd, Loop
 from .request import Cell, Job, read_job
 
@@ -262,6 +262,7 @@ class Supervisor:
             else:
                 files = _with_limit(cell, record["target"])
                 outcome = self._execute(cell, folder, keys, files, cell.time_limit_s)
+                outcome = self._evaluate(cell, folder, outcome, extra)
         except (Refused, ValueError) as error:
             if not (folder / "run.json").exists():
                 records.write_json(folder / "run.json", record)
@@ -294,6 +295,8 @@ class Supervisor:
             "argv": records.fill(cell.argv, str(folder), status),
             "prefix": records.fill(cell.prefix, str(folder), status),
             "env": self._env(cell, folder),
+            "links": cell.links,
+            "accuracy_script": cell.accuracy if cell.mode == "accuracy" else None,
             "target": cell.target,
             "calibration": cell.cell.get("calibration_run"),
             "digests": cell.digests,
@@ -351,22 +354,41 @@ class Supervisor:
         conf = user_conf.format_user_conf(cell.model, cell.scenario, keys)
         inputs = {**files, "user.conf": conf}
         records.write_inputs(folder, inputs)
+        for path in cell.folders:
+            Path(path).mkdir(mode=0o700, parents=True, exist_ok=True)
         command = [*cell.prefix, *cell.argv]
         env = self._env(cell, folder)
         plain = {**env, **cell.env}  # the script fills the tokens in itself
-        script = records.launch_script(folder.name, command, plain, sorted(inputs))
+        script = records.launch_script(folder.name, command, plain, sorted(inputs), cell.links)
         records.atomic_write(folder / "launch.sh", script)
         (folder / "launch.sh").chmod(0o700)
         self._new_progress()
         filled = records.fill(command, str(folder), str(self._progress))
+        with records.linked(folder, cell.links):
+            return self._run_program(filled, folder, env, limit_s)
+
+    def _run_program(
+        self,
+        argv: list[str],
+        folder: Path,
+        env: Mapping[str, str],
+        limit_s: float,
+        printout: Path | None = None,
+    ) -> Outcome:
+        """Run one program to its end or its limit; it leaves nothing running.
+
+        Its output goes to console.log; with ``printout`` what it prints goes there and only its
+        complaints to accuracy.log. Raises OSError when there is no disk space for them.
+        """
         kills = process.oom_kills()
         started, clock = time.time(), time.monotonic()
+        console = folder / ("accuracy.log" if printout else "console.log")
         try:
-            pid = process.start(filled, folder, env, folder / "console.log")
+            pid = process.start(argv, folder, env, console, printout)
         except OSError as error:
             if error.errno in records.FULL:
                 raise
-            return Outcome("error", f"cannot start {filled[0]}: {error.strerror or error}")
+            return Outcome("error", f"cannot start {argv[0]}: {error.strerror or error}")
         child, outcome = self._wait(pid, clock + limit_s, limit_s)
         elapsed = time.monotonic() - clock
         notes = [outcome.reason] if outcome.reason else []
@@ -385,6 +407,43 @@ class Supervisor:
             elapsed_s=round(elapsed, 3),
             cpu_s=round(child.cpu_s, 3),
         )
+
+    def _evaluate(self, cell: Cell, folder: Path, outcome: Outcome, extra: Json) -> Outcome:
+        """After a good accuracy run: its accuracy script, then cut a log too large to go home."""
+        if cell.mode != "accuracy" or outcome.end != "exited" or outcome.exit_code:
+            return outcome
+        if cell.accuracy:
+            try:
+                judged = self._run_accuracy_script(cell, folder)
+            except evaluation.LogFault as error:
+                return replace(outcome, end="error", reason=str(error))
+            extra["accuracy_script"] = {
+                name: getattr(judged, name) for name in ("end", "exit_code", "elapsed_s", "reason")
+            }
+            if judged.end != "exited" or judged.exit_code:
+                why = judged.reason or f"exit code {judged.exit_code}"
+                said = records.last_line(folder / "accuracy.log")
+                text = f"the accuracy script failed: {why}{f' — {said}' if said else ''}"
+                return replace(outcome, end="error", reason=text)
+        originals = self.job.host_dir / "originals"
+        whole = evaluation.cut(folder, originals, cell.log_limit)
+        if whole:
+            extra["accuracy_log"] = whole
+        return outcome
+
+    def _run_accuracy_script(self, cell: Cell, folder: Path) -> Outcome:
+        spec = cell.accuracy or {}
+        argv = records.fill(spec["argv"], str(folder), str(self._progress))
+        if any(evaluation.TOKEN_DTYPE in word for word in argv):
+            dtype = evaluation.token_dtype(folder / evaluation.LOG)
+            argv = [word.replace(evaluation.TOKEN_DTYPE, dtype) for word in argv]
+        env = process.base_env(records.fill(spec["env"], str(folder), str(self._progress)))
+        text = folder / evaluation.TEXT
+        with records.linked(folder, cell.links):
+            judged = self._run_program(argv, folder, env, cell.time_limit_s, text)
+        if text.exists():
+            evaluation.normalise(text)
+        return judged
 
     def _wait(self, pid: int, deadline: float, limit_s: float) -> tuple[ChildEnd, Outcome]:
         """Wait for the harness; end it at its limit or when this job is told to stop."""
