@@ -18,9 +18,10 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible.utils.vars import load_extra_vars
 
+from ..module_utils.artifacts.base import Access
 from ..module_utils.artifacts.store import Store
 from ..module_utils.host_store import HostError, path_digest
-from ..plugin_utils import payload, planner, request
+from ..plugin_utils import network, payload, planner, request
 from ..plugin_utils.catalog import Catalog
 from ..plugin_utils.digest import canonical
 from ..plugin_utils.errors import BenchfleetError
@@ -60,6 +61,11 @@ class ActionModule(ActionBase):
                 "store": {"type": "str", "default": "~/.cache/benchfleet"},
                 "inference_repo": {"type": "str", "default": Lab.inference_repo},
                 "consents": {"type": "list", "elements": "str", "default": []},
+                "proxy": {"type": "dict", "default": {}},
+                "ca_bundle": {"type": "str", "default": ""},
+                "pip_index_url": {"type": "str", "default": ""},
+                "pip_extra_index_urls": {"type": "list", "elements": "str", "default": []},
+                "environment": {"type": "dict", "default": {}},
             }
         )
         try:
@@ -87,7 +93,9 @@ class ActionModule(ActionBase):
             )
         if asked.benchmark == ("all",):
             _say_what_lacks(cells, catalog.get("rounds", asked.round), catalog)
-        own = Own(Store(given["store"]), lab)
+        store = Store(given["store"])
+        access = Access(environment=network.Settings.of(given).here(store.root / "ca"))
+        own = Own(store, lab, access)
         common = _common(asked, cells, catalog, results, own)
         by_host: dict[str, list[dict[str, Any]]] = {}
         for cell in cells:

@@ -1,16 +1,18 @@
 # Copyright (c) 2026, benchfleet contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Push what a host lacks and run the target half of provisioning once."""
+"""Bring to a host what it lacks and run the target half of provisioning."""
 
 from __future__ import annotations
 
-import secrets
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ..plugin_utils import origin, transfer
-from ..plugin_utils.errors import BenchfleetError
+from ..module_utils.artifacts.base import Access
+from ..module_utils.artifacts.store import Store
+from ..plugin_utils import network, supply, transfer
+from ..plugin_utils.catalog import Catalog
+from ..plugin_utils.delivery import Goods, deliver
 from ..plugin_utils.session import Session
 from ..plugin_utils.stage import Stage, module_result
 
@@ -23,40 +25,37 @@ class ActionModule(Stage):
     NAME = "provision"
     OPTIONS = {
         "python": "auto",
-        "environment": {},
         "store": "~/.cache/benchfleet",
-        "hf_endpoint": "https://huggingface.co",
+        "downloads": "controller",
+        **network.OPTIONS,
     }
 
     def stage(
         self, session: Session, host: str, options: dict[str, Any], variables: dict[str, Any]
     ) -> dict[str, Any]:
         """Return what was done; `missing_packages` asks for packages of the operating system
-        first."""
+        first, `artifacts` tells by identity where each artifact lies on the host."""
         found = session.read(host, "probe")
         items = [i for i in found["work"] if i["action"] == "run"]
         if not items:
             return {"changed": False}
-        common = session.common()
         transfer.check_sftp(self._connection)
-        local = dict(common["local"]) | {d: p for p, d in common["paths"].items()}
-        downloaded = self._download(items, options)
-        local |= dict(downloaded.values())
-        home = found["probe"]["home"]
-        arguments = self._arguments(items, common, found["probe"], options)
-        arguments["artifacts"] = sorted(
-            {*arguments["artifacts"], *(d for d, _path in downloaded.values())}
-        )
-        first = self._module(dict(arguments, parts={}), variables)
-        missing = first.get("missing_artifacts", [])
-        if missing and not self._task.check_mode and "fault" not in first:
-            parts = self._push(home, {d: local[d] for d in missing})
-            self.say(host, f"{len(missing)} files pushed")
-            second = self._module(dict(arguments, parts=parts), variables)
-            second["changed"] = True
-            first = second
-        first["downloaded"] = {identity: d for identity, (d, _path) in downloaded.items()}
-        return first
+        settings = network.Settings.of(options)
+        goods = Goods(Store(options["store"]))
+        arguments = self._arguments(items, session.common(), found["probe"], options, settings)
+        arguments["wanted"] = self._wanted(host, items, session.common(), goods, options, settings)
+
+        def run(sent: Mapping[str, Any]) -> dict[str, Any]:
+            return module_result(
+                self._execute_module(
+                    module_name=MODULE, module_args={**arguments, **sent}, task_vars=variables
+                )
+            )
+
+        first = run({})
+        if self._task.check_mode:
+            return first
+        return deliver(self._connection, found["probe"]["home"], goods, first, run)
 
     def _arguments(
         self,
@@ -64,53 +63,79 @@ class ActionModule(Stage):
         common: dict[str, Any],
         probe: dict[str, Any],
         options: dict[str, Any],
+        settings: network.Settings,
     ) -> dict[str, Any]:
         home = probe["home"]
+        environment, secrets = settings.on_host(home)
         payloads = {i["cell"]["payload"]: common["payloads"][i["cell"]["payload"]] for i in items}
         folders = {
             f["name"]: f["files"]
-            for f in [common["job"], *(p["folder"] for p in payloads.values())]
+            for f in [
+                common["job"],
+                *(p["folder"] for p in payloads.values()),
+                *([certificates] if (certificates := settings.ca_folder()) else []),
+            ]
         }
-        places = [p for i in items for p in (i["model"], i["dataset"]) if p]
+        envs = {e["name"]: e for p in payloads.values() for e in p["envs"].values()}
         return {
             "session": options["session"],
             "home": home,
             "host_dir": probe["host_dir"],
             "python": options["python"],
-            "environment": options["environment"],
+            "environment": environment,
+            "secrets": secrets,
+            "hf_endpoint": options["hf_endpoint"],
+            "mirror": options["mirror"],
             "folders": [
                 {"path": f"{home}/src/{n}", "files": files} for n, files in folders.items()
             ],
-            "artifacts": sorted({p["sha256"] for p in places if p["sha256"]}),
-            "paths": sorted({p["path"] for p in places if p["path"] and not p["sha256"]}),
-            "envs": list({p["env"]["name"]: p["env"] for p in payloads.values()}.values()),
+            "envs": list(envs.values()),
         }
 
-    def _download(
-        self, items: list[dict[str, Any]], options: dict[str, Any]
-    ) -> dict[str, tuple[str, str]]:
-        """Bring the models that come from elsewhere to this controller; return identity -> (sha256,
-        path)."""
-        found = {}
-        for item in items:
-            source = item["cell"]["model"]
-            if source["origin"] in ("url", "hf") and not self._task.check_mode:
-                store = Path(options["store"]).expanduser()
-                sha256, path = origin.fetch(source, store, options["hf_endpoint"])
-                found[item["model"]["identity"]] = (sha256, str(path))
-        return found
+    def _wanted(
+        self,
+        host: str,
+        items: list[dict[str, Any]],
+        common: dict[str, Any],
+        goods: Goods,
+        options: dict[str, Any],
+        settings: network.Settings,
+    ) -> list[dict[str, Any]]:
+        """Return each artifact that the host must have: {"identity", "sha256", "spec", "layout"}.
 
-    def _push(self, home: str, files: dict[str, str]) -> dict[str, str]:
-        folder = f"{home}/artifacts"
-        code, _out, err = self.command(f"umask 022; mkdir -p '{folder}'")
-        if code:
-            raise BenchfleetError(f"{folder} cannot be made on the host: {err.strip()[-200:]}")
-        parts = {d: f"{folder}/.{d[:16]}-{secrets.token_hex(4)}" for d in files}
-        arrived = transfer.push(self._connection, [(Path(p), parts[d]) for d, p in files.items()])
-        return dict(zip(parts, arrived, strict=True))
+        Without `spec` the host waits for what the controller sends.
+        """
+        catalog = Catalog(common["catalog_path"])
+        here = settings.here(goods.store.root / "ca")
+        access = Access(options["hf_endpoint"], options["mirror"], here)
+        wanted: dict[str, dict[str, Any]] = {}
+        for place, what in _artifacts(items):
+            if place["identity"] in wanted:
+                continue
+            entry = {"identity": place["identity"], "sha256": place["sha256"], "spec": None}
+            if place["path"]:
+                spec = {"name": what["name"], "origins": [{"path": place["path"]}]}
+                entry |= {"spec": spec, "layout": what.get("layout") or []}
+            elif options["downloads"] == "host" and _fetchable(what):
+                entry["spec"] = what["artifact"]
+            elif not self._task.check_mode:
+                entry["sha256"] = supply.bring(
+                    what, goods, catalog, access, lambda line: self.say(host, line)
+                )
+            wanted[place["identity"]] = entry
+        return list(wanted.values())
 
-    def _module(self, arguments: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
-        result = self._execute_module(
-            module_name=MODULE, module_args=arguments, task_vars=variables
-        )
-        return module_result(result)
+
+def _artifacts(items: list[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """Yield each artifact of the cells as (place on the host, need of the cell)."""
+    for item in items:
+        cell = item["cell"]
+        needs = {"model": cell["model"], "dataset": cell["dataset"], **cell["needs"]}
+        for word, place in item["places"].items():
+            yield place, needs[word]
+
+
+def _fetchable(what: Mapping[str, Any]) -> bool:
+    """Return whether a host can fetch an artifact itself: source trees are the controller's, which
+    has git, the lab's clone and the patches."""
+    return bool(what.get("artifact")) and what["artifact"]["type"] != "source"

@@ -262,9 +262,6 @@ def _config(cell: dict[str, Any], paths: Mapping[str, str]) -> dict[str, Any]:
 
 def _placed(place: Mapping[str, Any], ready: Mapping[str, Any]) -> tuple[str, str | None]:
     """Return (path, sha256) of an artifact on the host, as provisioning found it."""
-    if place["path"]:
-        found = ready.get("paths", {}).get(place["path"]) or {}
-        return str(place["path"]), found.get("sha256")
     found = ready["artifacts"][place["identity"]]
     return str(found["path"]), found["sha256"]
 

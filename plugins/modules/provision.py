@@ -11,27 +11,63 @@ short_description: Make a host ready to run benchmark cells
 version_added: 0.1.0
 author: benchfleet contributors (@benchfleet)
 description:
-  - Puts the harness, the job supervisor, models and datasets on a host and builds the locked Python
-    environment of each implementation that the host's cells need.
-  - The controller half reads the plan, pushes the artifacts that the host lacks over sftp, and runs
-    the target half once for everything. It needs no root.
+  - Puts harnesses, the job supervisor, models and datasets on a host and builds the locked Python
+    environments that the host's cells need.
+  - The controller half reads the plan, brings what is to be downloaded to the controller, pushes
+    what the host lacks over sftp, and runs the target half until nothing is missing. It needs no
+    root.
 options:
   session:
     description: The session folder that M(benchfleet.mlperf.plan) returned.
     type: str
     required: true
-  home:
+  store:
+    description: The controller's artifact store. Read by the controller half.
+    type: path
+  downloads:
     description:
-      - The folder on the host that holds everything of benchfleet's. Set by the controller half.
+      - Who downloads models and datasets. V(controller) does it once and sends them to every host,
+        V(host) lets each host fetch its own.
     type: str
+    choices: [controller, host]
+    default: controller
   python:
     description: The Python to build environments with, or V(auto) for the newest supported one.
     type: str
     default: auto
   environment:
-    description: Environment variables for downloads and builds, such as proxies.
+    description: Environment variables for downloads and builds.
     type: dict
     default: {}
+  secrets:
+    description: Environment variables like O(environment), but never shown. Set by the controller half.
+    type: dict
+    default: {}
+  proxy:
+    description: Proxies, V(http), V(https) and V(no). Read by the controller half.
+    type: dict
+  ca_bundle:
+    description: File on the controller with the lab's own certificate authorities.
+    type: path
+  pip_index_url:
+    description: The lab's package index in place of PyPI. Read by the controller half.
+    type: str
+  pip_extra_index_urls:
+    description: Package indexes beside it. Read by the controller half.
+    type: list
+    elements: str
+  hf_endpoint:
+    description: Where Hugging Face repositories are downloaded from.
+    type: str
+    default: https://huggingface.co
+  mirror:
+    description: Base address of a web server that serves an artifact store; asked before the origins.
+    type: str
+    default: ""
+  home:
+    description:
+      - The folder on the host that holds everything of benchfleet's. Set by the controller half.
+    type: str
   host_dir:
     description: This host's own folder below O(home). Set by the controller half.
     type: str
@@ -50,22 +86,44 @@ options:
         type: list
         elements: dict
         required: true
-  artifacts:
-    description: Digests that the cells need. Set by the controller half.
+  wanted:
+    description: Artifacts that the cells need. Set by the controller half.
     type: list
-    elements: str
+    elements: dict
     default: []
+    suboptions:
+      identity:
+        description: What the plan calls it.
+        type: str
+        required: true
+      sha256:
+        description: Its digest, where that is known.
+        type: str
+      spec:
+        description: Where the host takes it from; without it the controller sends it.
+        type: dict
+      layout:
+        description: What a copy of the lab's must hold.
+        type: list
+        elements: dict
+        default: []
   parts:
-    description:
-      - Transferred files to verify and publish, path by sha256. Set by the controller half.
+    description: Files that were sent, path by sha256. Set by the controller half.
     type: dict
     default: {}
-  paths:
-    description:
-      - Files of the user's on the host that are used in their place. Set by the controller half.
+  packs:
+    description: Packs of small files that were sent. Set by the controller half.
     type: list
     elements: str
     default: []
+  listings:
+    description: Listings of trees that were sent, path by digest. Set by the controller half.
+    type: dict
+    default: {}
+  records:
+    description: What the files that were sent are, by sha256. Set by the controller half.
+    type: dict
+    default: {}
   envs:
     description: The locked environments to build. Set by the controller half.
     type: list
@@ -88,7 +146,12 @@ EXAMPLES = r"""
 
 RETURN = r"""
 missing_artifacts:
-  description: Digests that the host does not hold yet.
+  description: Digests of artifacts that the host does not hold yet.
+  returned: always
+  type: list
+  elements: str
+missing_files:
+  description: Digests of files that trees still lack, some thousand at most at a time.
   returned: always
   type: list
   elements: str
@@ -97,8 +160,8 @@ missing_packages:
   returned: always
   type: list
   elements: str
-paths:
-  description: Size, time and sha256 of each of the user's files.
+artifacts:
+  description: Path and sha256 of each artifact, by the plan's name for it.
   returned: always
   type: dict
 built:
@@ -114,45 +177,26 @@ fault:
   type: str
 """
 
-import json
 import os
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils import host_store, python_env
+from ..module_utils.artifacts import receive
+from ..module_utils.artifacts.base import Access
+from ..module_utils.artifacts.store import Store
 
 
 def main() -> None:
     """Run the target half of provisioning."""
-    module = AnsibleModule(
-        argument_spec={
-            "session": {"type": "str", "required": True},
-            "home": {"type": "str"},
-            "host_dir": {"type": "str"},
-            "python": {"type": "str", "default": "auto"},
-            "environment": {"type": "dict", "default": {}},
-            "folders": {
-                "type": "list",
-                "elements": "dict",
-                "default": [],
-                "options": {
-                    "path": {"type": "str", "required": True},
-                    "files": {"type": "list", "elements": "dict", "required": True},
-                },
-            },
-            "artifacts": {"type": "list", "elements": "str", "default": []},
-            "parts": {"type": "dict", "default": {}},
-            "paths": {"type": "list", "elements": "str", "default": []},
-            "envs": {"type": "list", "elements": "dict", "default": []},
-        },
-        supports_check_mode=True,
-    )
+    module = AnsibleModule(argument_spec=_specification(), supports_check_mode=True)
     result: dict[str, Any] = {
         "changed": False,
         "missing_artifacts": [],
+        "missing_files": [],
         "missing_packages": [],
-        "paths": {},
+        "artifacts": {},
         "built": [],
     }
     try:
@@ -164,45 +208,92 @@ def main() -> None:
     module.exit_json(**result)
 
 
+def _specification() -> dict[str, Any]:
+    suboptions = {
+        "folders": {
+            "path": {"type": "str", "required": True},
+            "files": {"type": "list", "elements": "dict", "required": True},
+        },
+        "wanted": {
+            "identity": {"type": "str", "required": True},
+            "sha256": {"type": "str"},
+            "spec": {"type": "dict"},
+            "layout": {"type": "list", "elements": "dict", "default": []},
+        },
+    }
+    return {
+        "session": {"type": "str", "required": True},
+        "store": {"type": "path"},
+        "downloads": {
+            "type": "str",
+            "choices": ["controller", "host"],
+            "default": "controller",
+        },
+        "python": {"type": "str", "default": "auto"},
+        "environment": {"type": "dict", "default": {}},
+        "secrets": {"type": "dict", "default": {}, "no_log": True},
+        "proxy": {"type": "dict"},
+        "ca_bundle": {"type": "path"},
+        "pip_index_url": {"type": "str"},
+        "pip_extra_index_urls": {"type": "list", "elements": "str"},
+        "hf_endpoint": {"type": "str", "default": "https://huggingface.co"},
+        "mirror": {"type": "str", "default": ""},
+        "home": {"type": "str"},
+        "host_dir": {"type": "str"},
+        **{
+            name: {"type": "list", "elements": "dict", "default": [], "options": options}
+            for name, options in suboptions.items()
+        },
+        "parts": {"type": "dict", "default": {}},
+        "packs": {"type": "list", "elements": "str", "default": []},
+        "listings": {"type": "dict", "default": {}},
+        "records": {"type": "dict", "default": {}},
+        "envs": {"type": "list", "elements": "dict", "default": []},
+    }
+
+
 def _provision(params: dict[str, Any], check: bool, result: dict[str, Any]) -> None:
-    home = params["home"]
+    store = Store(params["home"])
+    environment = {**params["environment"], **params["secrets"]}
     if not check:
         os.makedirs(params["host_dir"], mode=0o755, exist_ok=True)
-    for sha256, part in params["parts"].items():
-        host_store.publish_artifact(home, sha256, part)
-        result["changed"] = True
+        store.base.joinpath(".parts").mkdir(parents=True, exist_ok=True)
+        result["missing_files"] = receive.receive(store, params)
     for folder in params["folders"]:
         result["changed"] |= host_store.write_files(folder["path"], folder["files"], check)
-    result["missing_artifacts"] = host_store.missing_artifacts(home, params["artifacts"])
-    result["paths"] = _paths(params["host_dir"], params["paths"], check)
+    access = Access(params["hf_endpoint"], params["mirror"], environment)
+    for entry in params["wanted"]:
+        _have(store, entry, access, check, result)
+    _build(params, environment, check, result)
+
+
+def _have(
+    store: Store, entry: dict[str, Any], access: Access, check: bool, result: dict[str, Any]
+) -> None:
+    """Find an artifact, or take it from where its spec says; note what the controller must send."""
+    found = receive.find(store, entry) if check else receive.have(store, entry, access)
+    if found is None:
+        result["missing_artifacts"].append(entry["sha256"] or entry["identity"])
+        return
+    result["artifacts"][entry["identity"]] = {"sha256": found.digest, "path": str(found.path)}
+    result["changed"] |= found.changed
+
+
+def _build(
+    params: dict[str, Any], environment: dict[str, str], check: bool, result: dict[str, Any]
+) -> None:
     specs = [
-        python_env.Spec(**dict(e, python=params["python"], environment=params["environment"]))
+        python_env.Spec(**dict(e, python=params["python"], environment=environment))
         for e in params["envs"]
     ]
-    waiting = [s for s in specs if not python_env.ready(home, s.name)]
+    waiting = [s for s in specs if not python_env.ready(params["home"], s.name)]
     for spec in waiting:
         result["missing_packages"] += python_env.missing_packages(spec)
     if check:
         result["changed"] |= bool(waiting or result["missing_artifacts"])
-    elif not result["missing_packages"]:
-        result["built"] = [s.name for s in waiting if python_env.build(home, s)]
+    elif not result["missing_packages"] and not result["missing_artifacts"]:
+        result["built"] = [s.name for s in waiting if python_env.build(params["home"], s)]
         result["changed"] |= bool(result["built"])
-
-
-def _paths(host_dir: str, paths: list[str], check: bool) -> dict[str, Any]:
-    """Return the digests of the user's files, remembered so that a large file is hashed once."""
-    memory = os.path.join(host_dir, "paths.json")
-    try:
-        with open(memory, encoding="utf-8") as f:
-            known = json.load(f)
-    except (OSError, ValueError):
-        known = {}
-    found = {p: host_store.path_digest(p, known.get(p, {})) for p in paths}
-    if found and not check and any(known.get(p) != r for p, r in found.items()):
-        with open(memory + ".partial", "w", encoding="utf-8") as f:
-            json.dump(dict(known, **found), f)
-        os.replace(memory + ".partial", memory)
-    return found
 
 
 if __name__ == "__main__":

@@ -91,14 +91,20 @@ def _own(path: str, name: str, sha256: str | None) -> Model:
                 f"{path}: revision '{found['revision']}' can move;"
                 " give the commit (40 digits), or model_sha256."
             )
-        return Model(name, "hf", path, sha256)
+        origin = {
+            "hf": found["repo"],
+            "revision": found["revision"],
+            "files": [found["file"]],
+        }
+        return Model(name, "hf", path, sha256, artifact=_spec(name, origin, sha256))
     if path.startswith("https://"):
         if not sha256:
             raise BenchfleetError(
                 f"{path} is downloaded only with its digest:"
                 " -e model_sha256=<64 hexadecimal digits>."
             )
-        return Model(name, "url", path, sha256)
+        origin = {"url": path, "sha256": sha256}
+        return Model(name, "url", path, sha256, artifact=_spec(name, origin, sha256))
     if "://" in path:
         raise BenchfleetError(
             f"{path}: only https:// and hf: are downloaded; anything else must be a path."
@@ -108,6 +114,10 @@ def _own(path: str, name: str, sha256: str | None) -> Model:
             f"model_path={path} must be absolute (it is looked for on the SUT, then here)."
         )
     return Model(name, "path", path, sha256)
+
+
+def _spec(name: str, origin: Mapping[str, Any], sha256: str | None) -> dict[str, Any]:
+    return {"name": name, "type": "model", "origins": [origin], "sha256": sha256, "tags": ["model"]}
 
 
 def _reference(

@@ -70,7 +70,7 @@ def source(recipe: Mapping[str, Any], override: str, lab: Lab) -> dict[str, Any]
     repository = what["repository"] or lab.inference_repo
     origin = {"git": repository, "commit": what["commit"], "paths": what["paths"]}
     if what["submodules"]:
-        origin["submodules"] = what["submodules"]
+        origin["submodules"] = {path: {} for path in what["submodules"]}
     spec = {
         "name": repository.rstrip("/").rpartition("/")[2].removesuffix(".git"),
         "type": "source",

@@ -13,13 +13,15 @@ import hashlib
 import re
 import shutil
 import subprocess
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Iterator, Mapping, Sequence
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from .base import ArtifactError, shown
+from .base import Access, ArtifactError, shown
 from .errand import Errand, Taken
+from .store import Store
 from .tree import Files, entry, follow, safe_path
 
 _LIMIT_S = 3600
@@ -40,6 +42,26 @@ def take(errand: Errand, origin: Mapping[str, Any]) -> Taken:
     for path, submodule in (origin.get("submodules") or {}).items():
         files.update(_submodule(errand, origin, safe_path(path), submodule or {}))
     return Taken(files, "git commit")
+
+
+def commit_of(store: Store, url: str, ref: str, access: Access) -> str:
+    """Return the commit that a branch or tag of a repository is at now; a commit is itself.
+
+    Raises ArtifactError when the server does not answer or has no such name.
+    """
+    if re.fullmatch(r"[0-9a-f]{40}", ref):
+        return ref
+    errand = Errand(store, shown(url), access, lambda _line: None)
+    with tempfile.TemporaryDirectory() as folder:
+        asker = Repository(errand, url, Path(folder), _credentials(errand, url))
+        asker.run("init", "-q", "--bare", folder)
+        lines = asker.ask("ls-remote", asker.address(), ref, f"{ref}^{{}}").decode().splitlines()
+    names = dict(reversed(line.split("\t", 1)) for line in lines if "\t" in line)
+    order = (f"refs/tags/{ref}^{{}}", f"refs/tags/{ref}", f"refs/heads/{ref}", ref)
+    found = next((names[name] for name in order if name in names), None)
+    if found is None:
+        raise ArtifactError(f"{shown(url)} has neither a branch nor a tag {ref!r}.")
+    return found
 
 
 def _submodule(
@@ -154,7 +176,7 @@ class Repository:
     def fetch_commit(self, commit: str) -> None:
         """Fetch a commit without contents and history; everything from servers that refuse that."""
         self.errand.say(f"fetching {commit[:12]} from {shown(self.url)}")
-        address = self._address()
+        address = self.address()
         slim = ["fetch", "-q", "--no-tags", "--depth", "1", "--filter=blob:none"]
         self.run("config", "remote.origin.url", address)
         self.run("config", "remote.origin.promisor", "true")
@@ -257,6 +279,13 @@ class Repository:
             raise ArtifactError(f"git {words[0]} in {self.folder}: {_last(done.stderr)}")
         return done.stdout
 
+    def ask(self, *words: str) -> bytes:
+        """Run git with leave to reach the server; return what it says. Raises ArtifactError."""
+        done = self._call(list(words))
+        if done.returncode:
+            raise ArtifactError(f"{shown(self.url)} cannot be reached: {_last(done.stderr)}")
+        return done.stdout
+
     def _call(
         self, words: Sequence[str], given: bytes = b"", local: bool = False
     ) -> subprocess.CompletedProcess[bytes]:
@@ -291,7 +320,7 @@ class Repository:
         }
         return [*argv, *words], {**variables, **own, **({} if local else self.secrets)}
 
-    def _address(self) -> str:
+    def address(self) -> str:
         """Return the address as git may keep it: with the user's name, never the password."""
         parts = urlsplit(self.url)
         if parts.password is None:

@@ -1,0 +1,90 @@
+# Copyright (c) 2026, benchfleet contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Bring what cells need to the controller: downloads, source trees, patched copies of them."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..module_utils.artifacts.base import Access, Say
+from ..module_utils.artifacts.obtain import obtain
+from ..module_utils.artifacts.store import Store
+from ..module_utils.host_store import HostError
+from .catalog import Catalog
+from .delivery import Goods
+from .errors import BenchfleetError
+
+
+def bring(
+    what: Mapping[str, Any], goods: Goods, catalog: Catalog, access: Access, say: Say
+) -> str:
+    """Have a needed artifact at the controller and offer it; return its digest.
+
+    `what` is a need of a cell (see needs.py) that does not lie on the host. Raises BenchfleetError
+    with what each origin said.
+    """
+    try:
+        if what["origin"] in ("catalog", "path"):
+            return _local(what, goods)
+        if what["sha256"] and goods.store.has(what["sha256"]):
+            digest = str(what["sha256"])
+        else:
+            digest = obtain(goods.store, what["artifact"], access, say).digest
+        if what.get("patches"):
+            digest = _patched(goods.store, digest, what, catalog)
+    except HostError as e:
+        raise BenchfleetError(str(e)) from None
+    goods.add(digest)
+    return digest
+
+
+def _local(what: Mapping[str, Any], goods: Goods) -> str:
+    """Offer a file or folder of this controller's: a data file of the catalog, the user's own."""
+    path, digest = Path(what["where"]), str(what["sha256"])
+    record = {"name": what["name"], "type": "file", "tags": []}
+    if path.is_dir():
+        if not goods.store.has(digest):
+            digest = goods.store.add_tree(path, record)
+        goods.add(digest)
+    else:
+        goods.records[digest] = dict(record, kind="file")
+        goods.files[digest] = path
+    return digest
+
+
+def _patched(store: Store, digest: str, what: Mapping[str, Any], catalog: Catalog) -> str:
+    """Apply the recorded patches to a private copy of a source tree; return that tree's digest."""
+    origin = {"tree": digest, "patches": list(what["patches"]), "content": what["where"]}
+    known = store.pin(origin)
+    if known and store.has(known):
+        return known
+    with tempfile.TemporaryDirectory(prefix="benchfleet-patch-") as name:
+        copy = Path(name, "tree")
+        shutil.copytree(store.path(digest), copy)
+        for path in [copy, *copy.rglob("*")]:
+            path.chmod(path.stat().st_mode | 0o200)
+        for file in what["patches"]:
+            _apply(catalog.data(f"patches/{file}"), copy)
+        record = dict(store.record(digest) or {}, patches=list(what["patches"]))
+        made = store.add_tree(copy, {k: v for k, v in record.items() if k != "files"})
+    store.set_pin(origin, origin, made)
+    return made
+
+
+def _apply(patch: Path, folder: Path) -> None:
+    # outside of any repository, so that git looks at nothing but the folder and the patch
+    argv = ["git", "apply", "--whitespace=nowarn", str(patch)]
+    environment = {"GIT_CEILING_DIRECTORIES": str(folder.parent), "GIT_CONFIG_NOSYSTEM": "1"}
+    environment |= {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": str(folder.parent)}
+    done = subprocess.run(
+        argv, cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        said = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise BenchfleetError(f"patch {patch.name} does not fit the source: {said}")
