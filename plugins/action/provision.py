@@ -68,14 +68,8 @@ class ActionModule(Stage):
         home = probe["home"]
         environment, secrets = settings.on_host(home)
         payloads = {i["cell"]["payload"]: common["payloads"][i["cell"]["payload"]] for i in items}
-        folders = {
-            f["name"]: f["files"]
-            for f in [
-                common["job"],
-                *(p["folder"] for p in payloads.values()),
-                *([certificates] if (certificates := settings.ca_folder()) else []),
-            ]
-        }
+        own = [common["job"], *(p["folder"] for p in payloads.values()), settings.ca_folder()]
+        folders = {f["name"]: f["files"] for f in own if f}
         envs = {e["name"]: e for p in payloads.values() for e in p["envs"].values()}
         return {
             "session": options["session"],
@@ -123,6 +117,9 @@ class ActionModule(Stage):
                     what, goods, catalog, access, lambda line: self.say(host, line)
                 )
             wanted[place["identity"]] = entry
+        for digest in {i["cell"]["loadgen_digest"] for i in items} - {None}:
+            goods.add(digest)
+            wanted[digest] = {"identity": digest, "sha256": digest, "spec": None}
         return list(wanted.values())
 
 

@@ -38,6 +38,40 @@ options:
     description: Plan the calibration of each performance cell in place of its run.
     type: bool
     default: false
+  store:
+    description: The artifact store on the controller; a lab's own source tree is taken into it.
+    type: str
+    default: ~/.cache/benchfleet
+  inference_repo:
+    description: Clone of mlcommons/inference, an address or a path on the controller.
+    type: str
+    default: https://github.com/mlcommons/inference
+  consents:
+    description: Names of the licences that the lab has agreed to.
+    type: list
+    elements: str
+    default: []
+  proxy:
+    description: Proxies, V(http), V(https) and V(no).
+    type: dict
+    default: {}
+  ca_bundle:
+    description: File on the controller with the lab's own certificate authorities.
+    type: str
+    default: ""
+  pip_index_url:
+    description: The lab's package index in place of PyPI.
+    type: str
+    default: ""
+  pip_extra_index_urls:
+    description: Package indexes beside it.
+    type: list
+    elements: str
+    default: []
+  environment:
+    description: Environment variables for downloads.
+    type: dict
+    default: {}
 attributes:
   check_mode:
     description: Connects to nothing and writes only to the temporary folder of this call.

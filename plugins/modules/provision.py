@@ -282,10 +282,7 @@ def _have(
 def _build(
     params: dict[str, Any], environment: dict[str, str], check: bool, result: dict[str, Any]
 ) -> None:
-    specs = [
-        python_env.Spec(**dict(e, python=params["python"], environment=environment))
-        for e in params["envs"]
-    ]
+    specs = [_environment(params, env, environment) for env in params["envs"]]
     waiting = [s for s in specs if not python_env.ready(params["home"], s.name)]
     for spec in waiting:
         result["missing_packages"] += python_env.missing_packages(spec)
@@ -294,6 +291,19 @@ def _build(
     elif not result["missing_packages"] and not result["missing_artifacts"]:
         result["built"] = [s.name for s in waiting if python_env.build(params["home"], s)]
         result["changed"] |= bool(result["built"])
+
+
+def _environment(
+    params: dict[str, Any], env: dict[str, Any], environment: dict[str, str]
+) -> python_env.Spec:
+    own = {k: v for k, v in env.items() if k != "loadgen_digest"}
+    source = Store(params["home"]).find(env["loadgen_digest"]) if env["loadgen_digest"] else None
+    return python_env.Spec(
+        **own,
+        python=params["python"],
+        environment=environment,
+        **({"loadgen_source": str(source)} if source else {}),
+    )
 
 
 if __name__ == "__main__":

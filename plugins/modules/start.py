@@ -29,6 +29,11 @@ options:
     description: Free disk space that must be there before each run, in MB.
     type: int
     default: 500
+  accuracy_log_max_mb:
+    description:
+      - Accuracy logs over this size, in MB, stay on the host; their two ends go home.
+    type: int
+    default: 100
   job:
     description: The job. Set by the controller half.
     type: dict
@@ -104,6 +109,7 @@ def main() -> None:
             "session": {"type": "str", "required": True},
             "wait_limit": {"type": "int", "default": 86400},
             "min_free_mb": {"type": "int", "default": 500},
+            "accuracy_log_max_mb": {"type": "int", "default": 100},
             "job": {"type": "dict"},
             "source": {"type": "str"},
             "debug": {"type": "bool", "default": False},

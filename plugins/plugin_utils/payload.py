@@ -32,9 +32,8 @@ def name(cell: Mapping[str, Any]) -> str:
     """Return the name under which cells that need the same payload share it."""
     how = cell["recipe"]
     locks = ",".join(f"{word}={lock}" for word, lock in sorted(how["environments"].items()))
-    return ":".join(
-        (cell["implementation"], how["driver"] or "", locks, cell["loadgen_version"])
-    )
+    loadgen = cell.get("loadgen_digest") or cell["loadgen_version"]
+    return ":".join((cell["implementation"], how["driver"] or "", locks, loadgen))
 
 
 def harness(catalog: Catalog, cell: Mapping[str, Any]) -> dict[str, Any]:
@@ -52,9 +51,7 @@ def harness(catalog: Catalog, cell: Mapping[str, Any]) -> dict[str, Any]:
     }
     folder = _folder(implementation, files)
     envs = {
-        word: _environment(
-            lock, cell["loadgen_version"], how["wheels"], cell.get("loadgen_digest")
-        )
+        word: _environment(word, lock, cell, how["wheels"])
         for word, lock in how["environments"].items()
     }
     return {
@@ -67,18 +64,22 @@ def harness(catalog: Catalog, cell: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _environment(
-    lock: str, loadgen_version: str, wheels: Sequence[str], loadgen_digest: str | None
+    word: str, lock: str, cell: Mapping[str, Any], wheels: Sequence[str]
 ) -> dict[str, Any]:
     """Return one locked environment. Its name says what is in it, so that equal ones are shared."""
-    loadgen, own = lock_path(f"loadgen/loadgen-{loadgen_version}.txt"), lock_path(lock)
-    texts = {path.name: _lock(path) for path in (loadgen, own)}
-    digest = canonical([texts, loadgen_digest] if loadgen_digest else texts)
+    own = lock_path(lock)
+    # An accuracy script reads a log that LoadGen has left; it has no use for LoadGen itself.
+    loadgen = lock_path(f"loadgen/loadgen-{cell['loadgen_version']}.txt")
+    paths = (loadgen, own) if word == "python" else (own,)
+    texts = {path.name: _lock(path) for path in paths}
+    source = cell.get("loadgen_digest") if word == "python" else None
+    digest = canonical([texts, source] if source else texts)
     return {
         "name": f"{own.stem}-{digest[:12]}",
         "requirements": texts,
-        "loadgen": loadgen.name,
+        "loadgen": loadgen.name if word == "python" else "",
         "wheels": list(wheels),
-        "loadgen_digest": loadgen_digest,
+        "loadgen_digest": source,
     }
 
 

@@ -214,7 +214,7 @@ def _source(section: Mapping[str, Any], catalog: Catalog) -> dict[str, Any]:
         "repository": section.get("repository"),
         "commit": section.get("commit"),
         "folder": section["folder"],
-        "paths": [section["folder"], *section.get("paths", ())],
+        "paths": list(section.get("paths", [section["folder"]])),
         "submodules": list(section.get("submodules", ())),
         "patches": patches,
     }

@@ -21,12 +21,13 @@ def interpreter(checkout: Path, home: Path) -> Path:
     from ansible_collections.benchfleet.mlperf.plugins.plugin_utils import (
         catalog,
         payload,
+        planner,
         request,
     )
 
     known = catalog.Catalog()
-    version = known.get("rounds", request.Request.round)["loadgen"]["version"]
-    wanted = payload.harness(known, "onnx", "cpu", version)["env"]
+    (cell, *_others) = planner.plan(request.parse({"benchmark": "digits"}), {"here": {}}, known)
+    wanted = payload.harness(known, cell)["envs"]["python"]
     spec = python_env.Spec(**wanted, python=sys.executable)
     home.mkdir(parents=True, exist_ok=True)
     folder = home / "envs" / spec.name
