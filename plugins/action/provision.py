@@ -9,7 +9,11 @@ import secrets
 from pathlib import Path
 from typing import Any
 
-from ..plugin_utils import origin, transfer
+from ..module_utils.artifacts.base import Access
+from ..module_utils.artifacts.obtain import obtain
+from ..module_utils.artifacts.store import Store
+from ..module_utils.host_store import HostError
+from ..plugin_utils import models, transfer
 from ..plugin_utils.errors import BenchfleetError
 from ..plugin_utils.session import Session
 from ..plugin_utils.stage import Stage, module_result
@@ -40,13 +44,14 @@ class ActionModule(Stage):
         common = session.common()
         transfer.check_sftp(self._connection)
         local = dict(common["local"]) | {d: p for p, d in common["paths"].items()}
-        downloaded = self._download(items, options)
+        downloaded = self._download(items, options, host)
         local |= dict(downloaded.values())
         home = found["probe"]["home"]
         arguments = self._arguments(items, common, found["probe"], options)
         arguments["artifacts"] = sorted(
             {*arguments["artifacts"], *(d for d, _path in downloaded.values())}
         )
+        arguments["records"] = _records(items, {i: d for i, (d, _path) in downloaded.items()})
         first = self._module(dict(arguments, parts={}), variables)
         missing = first.get("missing_artifacts", [])
         if missing and not self._task.check_mode and "fault" not in first:
@@ -87,17 +92,21 @@ class ActionModule(Stage):
         }
 
     def _download(
-        self, items: list[dict[str, Any]], options: dict[str, Any]
+        self, items: list[dict[str, Any]], options: dict[str, Any], host: str
     ) -> dict[str, tuple[str, str]]:
         """Bring the models that come from elsewhere to this controller; return identity -> (sha256,
         path)."""
-        found = {}
+        found: dict[str, tuple[str, str]] = {}
+        store, access = Store(options["store"]), Access(options["hf_endpoint"])
         for item in items:
             source = item["cell"]["model"]
             if source["origin"] in ("url", "hf") and not self._task.check_mode:
-                store = Path(options["store"]).expanduser()
-                sha256, path = origin.fetch(source, store, options["hf_endpoint"])
-                found[item["model"]["identity"]] = (sha256, str(path))
+                spec = models.artifact_spec(source, [item["cell"]["benchmark"]])
+                try:
+                    obtained = obtain(store, spec, access, lambda text: self.say(host, text))
+                except HostError as e:
+                    raise BenchfleetError(str(e)) from None
+                found[item["model"]["identity"]] = (obtained.digest, str(obtained.path))
         return found
 
     def _push(self, home: str, files: dict[str, str]) -> dict[str, str]:
@@ -114,3 +123,20 @@ class ActionModule(Stage):
             module_name=MODULE, module_args=arguments, task_vars=variables
         )
         return module_result(result)
+
+
+def _records(items: list[dict[str, Any]], downloaded: dict[str, str]) -> dict[str, dict[str, Any]]:
+    """Return what the host's store notes of each artifact that the cells need, by sha256.
+
+    `downloaded` is identity -> sha256 of the models that came from elsewhere.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for item in items:
+        for kind in ("model", "dataset"):
+            what, place = item["cell"][kind], item[kind]
+            digest = place and (place["sha256"] or downloaded.get(place["identity"]))
+            if digest:
+                new = {"name": what["name"], "type": kind, "tags": [], "checked_by": "sha256"}
+                about = found.setdefault(digest, new)
+                about["tags"] = sorted({*about["tags"], item["cell"]["benchmark"]})
+    return found

@@ -80,29 +80,6 @@ def artifact_path(home: str, sha256: str) -> str:
     return str(Path(home, "artifacts", "sha256", sha256[:2], sha256))
 
 
-def missing_artifacts(home: str, digests: list[str]) -> list[str]:
-    """Return those of `digests` that the host does not hold."""
-    return [d for d in digests if not Path(artifact_path(home, d)).is_file()]
-
-
-def publish_artifact(home: str, sha256: str, part: str) -> None:
-    """Verify a transferred part file and move it to its place.
-
-    Raises HostError (and removes the part) when its content is not what its name says.
-    """
-    actual = sha256_of(part)
-    if actual != sha256:
-        Path(part).unlink()
-        raise HostError(
-            f"a transferred artifact is damaged: sha256 {actual}, expected {sha256};"
-            " run the command again."
-        )
-    target = Path(artifact_path(home, sha256))
-    target.parent.mkdir(parents=True, exist_ok=True)
-    Path(part).chmod(0o444)
-    Path(part).rename(target)
-
-
 def path_digest(path: str, known: dict[str, Any]) -> dict[str, Any]:
     """Return {"size", "mtime", "sha256"} of a file or folder of files that stays in its place.
 

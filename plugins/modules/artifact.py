@@ -40,8 +40,8 @@ options:
     description:
       - Where it can be had, tried in this order. Each has one of the following keys.
       - C(url), with C(sha256) or C(md5), and C(unpack) V(tar), V(zip) or V(gz).
-      - C(mlcommons), the address of a C(.uri) file of the MLCommons store, with patterns in C(files).
-      - C(hf), a repository, with C(revision) and patterns in C(files).
+      - C(mlcommons), the address of a C(.uri) file of the MLCommons store; C(files) are patterns.
+      - C(hf), a repository, with C(revision); C(files) are patterns.
       - C(git), an address or a clone, with C(commit), C(paths) and C(submodules).
       - C(path), a place on this host; C(copy) puts it into the store.
     type: list

@@ -60,6 +60,10 @@ options:
       - Transferred files to verify and publish, path by sha256. Set by the controller half.
     type: dict
     default: {}
+  records:
+    description: What the store notes of each artifact, by sha256. Set by the controller half.
+    type: dict
+    default: {}
   paths:
     description:
       - Files of the user's on the host that are used in their place. Set by the controller half.
@@ -121,6 +125,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils import host_store, python_env
+from ..module_utils.artifacts.store import Store
 
 
 def main() -> None:
@@ -143,6 +148,7 @@ def main() -> None:
             },
             "artifacts": {"type": "list", "elements": "str", "default": []},
             "parts": {"type": "dict", "default": {}},
+            "records": {"type": "dict", "default": {}},
             "paths": {"type": "list", "elements": "str", "default": []},
             "envs": {"type": "list", "elements": "dict", "default": []},
         },
@@ -168,12 +174,16 @@ def _provision(params: dict[str, Any], check: bool, result: dict[str, Any]) -> N
     home = params["home"]
     if not check:
         os.makedirs(params["host_dir"], mode=0o755, exist_ok=True)
+    store = Store(home)
     for sha256, part in params["parts"].items():
-        host_store.publish_artifact(home, sha256, part)
+        store.add_file(part, sha256, params["records"][sha256])
         result["changed"] = True
+    for sha256, about in params["records"].items():
+        if not check and store.file_path(sha256).is_file():
+            store.keep_file(sha256, about)
     for folder in params["folders"]:
         result["changed"] |= host_store.write_files(folder["path"], folder["files"], check)
-    result["missing_artifacts"] = host_store.missing_artifacts(home, params["artifacts"])
+    result["missing_artifacts"] = [d for d in params["artifacts"] if not store.has(d)]
     result["paths"] = _paths(params["host_dir"], params["paths"], check)
     specs = [
         python_env.Spec(**dict(e, python=params["python"], environment=params["environment"]))

@@ -63,6 +63,22 @@ def models(request: Request, benchmark: Mapping[str, Any], catalog: Catalog) -> 
     return [_own(str(p), n, d) for p, n, d in zip(request.model_path, names, digests, strict=True)]
 
 
+def artifact_spec(model: Mapping[str, Any], tags: list[str]) -> dict[str, Any]:
+    """Return a cell's model of origin 'url' or 'hf' as the artifact store takes it."""
+    origin: dict[str, Any] = {"url": model["where"]}
+    if model["origin"] == "hf":
+        found = _HF.match(model["where"])
+        assert found, model["where"]
+        origin = {"hf": found["repo"], "revision": found["revision"], "files": [found["file"]]}
+    return {
+        "name": model["name"],
+        "type": "model",
+        "origins": [origin],
+        "sha256": model["sha256"],
+        "tags": tags,
+    }
+
+
 def _stem(path: str) -> str:
     """Return the file's name without its ending: the name of a model that was given none."""
     file = path.split("@", 1)[0] if path.startswith("hf:") else path
