@@ -20,13 +20,12 @@ from ansible.utils.vars import load_extra_vars
 
 from ..module_utils.artifacts.base import Access
 from ..module_utils.artifacts.store import Store
-from ..module_utils.host_store import HostError, path_digest
 from ..plugin_utils import network, payload, planner, request
 from ..plugin_utils.catalog import Catalog
 from ..plugin_utils.digest import canonical
 from ..plugin_utils.errors import BenchfleetError
 from ..plugin_utils.needs import Lab
-from ..plugin_utils.own_source import Own
+from ..plugin_utils.lab_files import Own
 from ..plugin_utils.results import Results
 from ..plugin_utils.session import Session
 
@@ -156,7 +155,7 @@ def _common(
             if what and what["origin"] == "catalog":
                 what["sha256"] = _catalog_file(what, local)
             elif what and what["origin"] == "path":
-                _user_file(what, paths)
+                _user_file(what, paths, own)
     return {
         "rerun": asked.rerun or asked.debug,
         "controller": f"{getpass.getuser()}@{socket.gethostname()}:{results.root}",
@@ -188,16 +187,13 @@ def _catalog_file(what: Mapping[str, Any], local: dict[str, str]) -> str:
     return actual
 
 
-def _user_file(what: Mapping[str, Any], paths: dict[str, str]) -> None:
-    """Note the digest of a user's file that lies on this controller; it may be pushed to SUTs that
-    lack it."""
+def _user_file(what: dict[str, Any], paths: dict[str, str], own: Own) -> None:
+    """Note the digest of a user's file or folder that lies on this controller; it may be sent to
+    SUTs that lack it."""
     path = str(what["where"])
-    if path in paths or not Path(path).is_file():
+    if path in paths or not Path(path).exists():
         return
-    try:
-        actual = path_digest(path, {})["sha256"]
-    except HostError as e:
-        raise BenchfleetError(str(e)) from None
+    actual = own.copy(str(what["name"]), path)
     if what["sha256"] not in (None, actual):
         raise BenchfleetError(
             f"{path}: its sha256 is {actual}, model_sha256 says {what['sha256']}."

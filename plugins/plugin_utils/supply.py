@@ -30,32 +30,29 @@ def bring(
     with what each origin said.
     """
     try:
-        if what["origin"] in ("catalog", "path"):
-            return _local(what, goods)
-        if what["sha256"] and goods.store.has(what["sha256"]):
-            digest = str(what["sha256"])
-        else:
-            digest = obtain(goods.store, what["artifact"], access, say).digest
+        digest = _have(what, goods, access, say)
         if what.get("patches"):
             digest = _patched(goods.store, digest, what, catalog)
     except HostError as e:
         raise BenchfleetError(str(e)) from None
-    goods.add(digest)
-    return digest
-
-
-def _local(what: Mapping[str, Any], goods: Goods) -> str:
-    """Offer a file or folder of this controller's: a data file of the catalog, the user's own."""
-    path, digest = Path(what["where"]), str(what["sha256"])
-    record = {"name": what["name"], "type": "file", "tags": []}
-    if path.is_dir():
-        if not goods.store.has(digest):
-            digest = goods.store.add_tree(path, record)
+    if what["origin"] != "catalog":
         goods.add(digest)
-    else:
-        goods.records[digest] = dict(record, kind="file")
-        goods.files[digest] = path
     return digest
+
+
+def _have(what: Mapping[str, Any], goods: Goods, access: Access, say: Say) -> str:
+    """Return the digest of what lies here, or of what is brought. Raises ArtifactError."""
+    known = what["sha256"]
+    if what["origin"] == "catalog":
+        goods.records[known] = {"name": what["name"], "kind": "file", "tags": ["catalog"]}
+        goods.files[known] = Path(what["where"])
+        return str(known)
+    if what["origin"] == "path":
+        spec = {"name": what["name"], "origins": [{"path": what["where"]}]}
+        return obtain(goods.store, spec, access, say).digest
+    if known and goods.store.has(known):
+        return str(known)
+    return obtain(goods.store, what["artifact"], access, say).digest
 
 
 def _patched(store: Store, digest: str, what: Mapping[str, Any], catalog: Catalog) -> str:

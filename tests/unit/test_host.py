@@ -62,27 +62,6 @@ def test_nothing_partial_stays_after_a_fault(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_artifact_is_published_under_its_digest(tmp_path: Path) -> None:
-    sha256 = hashlib.sha256(b"model").hexdigest()
-    part = tmp_path / "part"
-    part.write_bytes(b"model")
-    home = str(tmp_path)
-    assert host_store.missing_artifacts(home, [sha256]) == [sha256]
-    host_store.publish_artifact(home, sha256, str(part))
-    final = Path(host_store.artifact_path(home, sha256))
-    assert (final.read_bytes(), final.stat().st_mode & 0o777) == (b"model", 0o444)
-    assert host_store.missing_artifacts(home, [sha256]) == []
-    assert not part.exists()
-
-
-def test_a_damaged_artifact_is_removed_and_not_published(tmp_path: Path) -> None:
-    part = tmp_path / "part"
-    part.write_bytes(b"other")
-    with pytest.raises(HostError, match="damaged"):
-        host_store.publish_artifact(str(tmp_path), "ab" * 32, str(part))
-    assert not any(p.is_file() for p in tmp_path.rglob("*"))
-
-
 def test_a_file_is_hashed_again_only_when_size_or_time_changed(tmp_path: Path) -> None:
     path = tmp_path / "m.onnx"
     path.write_bytes(b"12345")

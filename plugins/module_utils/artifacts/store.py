@@ -64,8 +64,9 @@ class Store:
         for path in (self.file_path(digest), self.tree_path(digest)):
             if path.exists():
                 return path
-        own = (self.record(digest) or {}).get("in_place")
-        return Path(own) if own and Path(own).exists() else None
+        record = self.record(digest) or {}
+        own = record.get("in_place")
+        return Path(own) if own and _unchanged(Path(own), record) else None
 
     def has(self, digest: str) -> bool:
         """Return whether the artifact is here."""
@@ -344,6 +345,18 @@ class Store:
         # links share their mode, and some file systems have none
         shutil.copyfile(str(source), str(target))
         target.chmod(int(about["mode"], 8))
+
+
+def _unchanged(path: Path, record: Mapping[str, Any]) -> bool:
+    """Return whether a copy in the lab's own place has the sizes and times it was read with."""
+    for name, about in record["files"].items():
+        try:
+            found = (path / name if record["kind"] == "tree" else path).stat()
+        except OSError:
+            return False
+        if about["stamp"] != [found.st_size, int(found.st_mtime)]:
+            return False
+    return True
 
 
 def _differs(path: Path, sha256: str) -> list[str]:

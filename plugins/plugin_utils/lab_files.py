@@ -50,6 +50,17 @@ class Own:
             origin = need["artifact"]["origins"][0]
             need["sha256"] = self._tree(need["override"], origin["commit"], origin["paths"])
 
+    def copy(self, name: str, path: str) -> str:
+        """Return the digest of a model or dataset of the lab's on this controller; it stays where
+        it is. Raises BenchfleetError when it cannot be read."""
+        spec = {"name": name, "origins": [{"path": path}]}
+        try:
+            return obtain(self._store, spec, self._access, lambda _line: None).digest
+        except HostError as e:
+            raise BenchfleetError(str(e)) from None
+        except OSError as e:
+            raise BenchfleetError(f"{path} cannot be read: {e.strerror}.") from None
+
     def _tree(self, where: str, pinned: str | None, paths: list[str]) -> str:
         if (where, pinned) not in self._taken:
             try:
