@@ -131,9 +131,10 @@ def _named_artifacts(benchmark: Mapping[str, Any]) -> Iterator[tuple[tuple[str |
     reference = benchmark.get("reference", {})
     for word, name in reference.get("uses", {}).items():
         yield ("reference", "uses", word), name
-    for backend, how in reference.get("backends", {}).items():
-        for part in ("model", "dataset"):
-            yield ("reference", "backends", backend, part), how.get(part)
+    for kind in ("backends", "variants"):
+        for entry, how in reference.get(kind, {}).items():
+            for part in ("model", "dataset"):
+                yield ("reference", kind, entry, part), how.get(part)
 
 
 def _line(text: str, where: tuple[str | int, ...]) -> int:
