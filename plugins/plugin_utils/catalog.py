@@ -118,7 +118,8 @@ def _dangling(benchmark: Mapping[str, Any]) -> Iterator[Problem]:
     have = benchmark["artifacts"]
     for path, name in _named_artifacts(benchmark):
         if name is not None and name not in have:
-            yield path, f"names an artifact '{name}' that is not among artifacts.{nearest(name, have)}"
+            hint = nearest(name, have)
+            yield path, f"names an artifact '{name}' that is not among artifacts.{hint}"
 
 
 def _named_artifacts(benchmark: Mapping[str, Any]) -> Iterator[tuple[tuple[str | int, ...], Any]]:

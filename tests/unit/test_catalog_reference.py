@@ -38,6 +38,10 @@ needs_upstream = pytest.mark.skipif(
 )
 
 
+def words(text: str) -> list[str]:
+    return text.split()
+
+
 def _read(folder: str) -> dict[str, Tree]:
     files = sorted((CATALOG / folder).glob("*.yml"))
     return {p.stem: yaml.safe_load(p.read_text(encoding="utf-8")) for p in files}
@@ -61,18 +65,22 @@ each_artifact = pytest.mark.parametrize("name", ARTIFACTS)
 
 # Buckets and names of the MLCommons store that inference benchmarks use.
 STORE = {
-    "inference": """
+    "inference": words(
+        """
         deepseek-r1 deepseek-r1-datasets-fp8-eval dlrm-v2-model-weights
-        dlrm-v2-preprocessed-dataset dlrm-v3-checkpoint dlrm-v3-dataset frames-benchmark-dataset
-        intfloat_e5-base-v2 colbert-ir_colbertv2.0 gpt-oss-model gpt-oss-20B gpt-oss-data
-        edge_agentic_perf edge_agentic_accuracy edge_agentic_calibration gpt-j-model-checkpoint
-        llama-2-70b-open-orca-dataset llama3-1-405b-calibration-dataset-512
-        llama3-1-405b-dataset-8313 llama3-1-8b-cnn-eval llama3-1-8b-sample-cnn-eval-5000
+        dlrm-v2-preprocessed-dataset dlrm-v3-checkpoint dlrm-v3-dataset
+        frames-benchmark-dataset intfloat_e5-base-v2 colbert-ir_colbertv2.0 gpt-oss-model
+        gpt-oss-20B gpt-oss-data edge_agentic_perf edge_agentic_accuracy
+        edge_agentic_calibration gpt-j-model-checkpoint llama-2-70b-open-orca-dataset
+        llama3-1-405b-calibration-dataset-512 llama3-1-405b-dataset-8313
+        llama3-1-8b-cnn-eval llama3-1-8b-sample-cnn-eval-5000
         llama3-1-8b-cnn-dailymail-calibration mixtral-8x7b-model-checkpoint
         mixtral-8x7b-validation-dataset mixtral-8x7b-calibration-dataset rgat-model
-        stable-diffusion-xl-1-0-fp32-checkpoint stable-diffusion-xl-1-0-fp16-checkpoint T2V-data
-        T2V-model T2V-vbench VLM-data VLM-model Shopify-product-catalogue-8k whisper-model
-        whisper-dataset YOLO-COCO2017-dataset""".split(),
+        stable-diffusion-xl-1-0-fp32-checkpoint stable-diffusion-xl-1-0-fp16-checkpoint
+        T2V-data T2V-model T2V-vbench VLM-data VLM-model Shopify-product-catalogue-8k
+        whisper-model whisper-dataset YOLO-COCO2017-dataset
+        """
+    ),
     "llama2": ["llama-2-7b-chat-hf", "llama-2-70b-chat-hf"],
     "llama3-1": ["llama3-1-405b-instruct", "llama3-1-8b-instruct"],
     "waymo": ["dataset-model", "dataset", "calibration-dataset", "model"],
@@ -81,12 +89,17 @@ STORE = {
 MEMBERS_ONLY = set(STORE) - {"inference"}
 PRIVATE_HOSTS = {"armi.in", "www.dropbox.com", "drive.google.com", "cknowledge.org"}
 WORDS = set(
-    "python accuracy_python tree folder out user_conf scenario scenario_lower samples cache shims"
-    " token_dtype model dataset".split()
+    words(
+        """
+        python accuracy_python tree folder out user_conf scenario scenario_lower samples
+        cache shims token_dtype model dataset
+        """
+    )
 )
 # Read by the runtimes, not by upstream's code.
 RUNTIME_VARIABLES = re.compile(
-    r"CUDA_VISIBLE_DEVICES|OMP_\w+|PYTHONPATH|TORCH_\w+|HF_\w+|VLLM_\w+|KMP_\w+|LD_PRELOAD|NLTK_DATA"
+    r"CUDA_VISIBLE_DEVICES|HOME|LD_PRELOAD|NLTK_DATA|PYTHONPATH|https?_proxy"
+    r"|(OMP|TORCH|HF|VLLM|KMP)_\w+"
 )
 
 
@@ -180,6 +193,8 @@ def test_an_artifact_is_the_same_in_each_file() -> None:
 @each_reference
 def test_devices_have_an_environment_or_say_why_not(name: str) -> None:
     reference = REFERENCES[name]
+    accuracy = reference["accuracy"] or {}
+    assert (accuracy.get("environment", "the run's") is None) == ("why_not" in accuracy)
     for backend, how in reference["backends"].items():
         for device, needs in how["devices"].items():
             assert (needs["environment"] is None) == ("why_not" in needs), (backend, device)
@@ -205,6 +220,7 @@ def test_placeholders_are_known(name: str) -> None:
     known |= {word for d in derived(benchmark) for word in d["from"]}
     texts = [w for argv in argvs(name) for w in argv] + [v for v in variables(name).values() if v]
     texts += reference.get("aliases", {}).values()
+    texts += (reference["accuracy"] or {}).get("links", {}).values()
     used = {word for text in texts for word in re.findall(r"\{(\w+)\}", text)}
     assert used <= known
 
@@ -232,9 +248,10 @@ def test_numbers_are_those_of_the_rounds(name: str) -> None:
         for rules in entries[:1]:
             mine = {a["metric"]: a for a in benchmark["accuracy"]}
             for theirs in rules["accuracy"]:
+                ours = mine[theirs["metric"]]
                 for key in ("target", "upper"):
                     if theirs.get(key) is not None:
-                        assert math.isclose(mine[theirs["metric"]][key], theirs[key]), round_
+                        assert math.isclose(ours[key], theirs[key]), round_
             assert benchmark["performance_sample_count"] == rules["performance_sample_count"]
             counts = {rules["performance_sample_count"], rules["accuracy_sample_count"]}
             assert benchmark["dataset"]["samples"] in counts
