@@ -118,7 +118,8 @@ def _dangling(benchmark: Mapping[str, Any]) -> Iterator[Problem]:
     have = benchmark["artifacts"]
     for path, name in _named_artifacts(benchmark):
         if name is not None and name not in have:
-            yield path, f"names an artifact '{name}' that is not among artifacts.{nearest(name, have)}"
+            hint = nearest(name, have)
+            yield path, f"names an artifact '{name}' that is not among artifacts.{hint}"
 
 
 def _named_artifacts(benchmark: Mapping[str, Any]) -> Iterator[tuple[tuple[str | int, ...], Any]]:
@@ -131,9 +132,10 @@ def _named_artifacts(benchmark: Mapping[str, Any]) -> Iterator[tuple[tuple[str |
     reference = benchmark.get("reference", {})
     for word, name in reference.get("uses", {}).items():
         yield ("reference", "uses", word), name
-    for backend, how in reference.get("backends", {}).items():
-        for part in ("model", "dataset"):
-            yield ("reference", "backends", backend, part), how.get(part)
+    for kind in ("backends", "variants"):
+        for entry, how in reference.get(kind, {}).items():
+            for part in ("model", "dataset"):
+                yield ("reference", kind, entry, part), how.get(part)
 
 
 def _line(text: str, where: tuple[str | int, ...]) -> int:
