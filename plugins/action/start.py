@@ -212,6 +212,7 @@ def _accuracy(
     return {
         "argv": [part.format_map(own) for part in script["command"]],
         "env": _environment(variables, cell, own),
+        "links": {name: path.format_map(own) for name, path in script["links"].items()},
     }
 
 

@@ -18,7 +18,7 @@ from .catalog import Catalog
 from .errors import BenchfleetError, nearest
 from .models import Model, models
 from .needs import Lab, gates, need, source
-from .recipe import Recipe, devices, recipe, runs
+from .recipe import TUNABLE, Recipe, recipe, runs, variants
 from .request import MODES, SCENARIOS, Request
 from .suts import Sut, declared
 
@@ -44,6 +44,7 @@ class Context:
     implementation: Mapping[str, Any]
     catalog: Catalog
     lab: Lab
+    variant: str | None = None
 
     @property
     def of_benchmark(self) -> bool:
@@ -70,13 +71,13 @@ class Context:
             return None, (
                 f"implementation {name} does not run {benchmark['name']}.{nearest(name, able)}"
             )
-        asked = {"backend": self.request.backend} | {
-            n: getattr(self.request, n) for n in ("threads", "instances", "batch_size", "affinity")
-        }
+        asked: dict[str, Any] = {"backend": self.request.backend, "variant": self.variant}
+        if self.of_benchmark:
+            asked |= {n: getattr(self.request, n) for n in TUNABLE}
         try:
             found = recipe(
                 *(self.implementation, benchmark, self.device, scenario, mode),
-                *(asked if self.of_benchmark else {"backend": self.request.backend}, self.catalog),
+                *(asked, self.catalog),
             )
         except BenchfleetError as e:
             return None, str(e)
@@ -253,14 +254,24 @@ def _combination(
             " runs over several hosts are not built yet"
         )
     refuse = _overridden(request, implementation) or refuse
-    known, _why = context.recipe(benchmark["scenarios"][0], "performance")
-    artifact = known.artifacts["model"] if known else (benchmark["model"] or {}).get("artifact")
-    for model in models(request, benchmark, artifact, lab, catalog):
-        for scenario in _scenarios(request, sut, benchmark, rules):
-            for mode in _modes(request, rules):
-                cell = _cell(context, model, scenario, mode)
-                cell["refuse"] = refuse or cell["refuse"] or model.refuse
-                yield cell
+    for context in _members(context):
+        known, _why = context.recipe(benchmark["scenarios"][0], "performance")
+        artifact = known.artifacts["model"] if known else (benchmark["model"] or {}).get("artifact")
+        for model in models(request, benchmark, artifact, lab, catalog):
+            for scenario in _scenarios(request, sut, benchmark, context.rules):
+                for mode in _modes(request, context.rules):
+                    cell = _cell(context, model, scenario, mode)
+                    cell["refuse"] = refuse or cell["refuse"] or model.refuse
+                    yield cell
+
+
+def _members(context: Context) -> Iterator[Context]:
+    """Yield the context of each member of a family that was asked for; rules are the default's."""
+    family = variants(context.implementation, context.benchmark)
+    asked = context.request.variant
+    for name in (family if asked == ("all",) else asked) or [None]:
+        usual = not name or name == next(iter(family), None)
+        yield replace(context, variant=name, rules=context.rules if usual else {})
 
 
 def _overridden(request: Request, implementation: Mapping[str, Any]) -> str | None:
@@ -325,7 +336,8 @@ def _scenarios(
 def _cell(context: Context, model: Model, scenario: str, mode: str) -> Cell:
     request, round_, benchmark = context.request, context.round, context.benchmark
     implementation = context.implementation
-    label = benchmark["name"] if model.reference else f"{benchmark['name']}.{model.name}"
+    member = [context.variant] if context.variant else []
+    label = ".".join([benchmark["name"], *member, *([] if model.reference else [model.name])])
     how, unable = context.recipe(scenario, mode)
     resolved = _resolved(context, how) if how else None
     artifacts = _artifacts(context, how, resolved)
@@ -360,7 +372,10 @@ def _cell(context: Context, model: Model, scenario: str, mode: str) -> Cell:
         "run_prefix": request.run_prefix,
         "expected_s": expected + OVERHEAD_S,
         "time_limit_s": request.time_limit or max(600.0, expected * 4 + 300.0),
-        "rules": _judged_by(round_, benchmark, context.rules, model.reference, scenario),
+        "variant": how.variant if how else None,
+        "rules": _judged_by(
+            round_, benchmark, context.rules, model.reference, scenario, how and how.scores
+        ),
         "signature": (benchmark["model"] or {}).get("signature"),
         "metric": benchmark["metric"],
         "label_offset": benchmark.get("label_offset", 0),
@@ -467,13 +482,14 @@ def _judged_by(
     rules: Mapping[str, Any],
     reference: bool,
     scenario: str,
+    scores: Sequence[Mapping[str, Any]] | None = None,
 ) -> dict[str, Any]:
-    """Return what a run is assessed by. A model of the user's own has no accuracy target to
+    """Return what a run is assessed by; `scores` are those of a member of a family. A model of the user's own has no accuracy target to
     reach."""
     targets = (
         rules.get("accuracy_by_scenario", {}).get(scenario)
         or rules.get("accuracy")
-        or benchmark["accuracy"]
+        or (benchmark["accuracy"] if scores is None else scores)
     )
     accuracy = [{k: t[k] for k in ("metric", "target", "upper") if k in t} for t in targets]
     if not reference:

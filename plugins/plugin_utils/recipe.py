@@ -19,7 +19,7 @@ from .catalog import Catalog
 from .errors import BenchfleetError, nearest
 
 REFERENCE_LOCKS = "harness_reference"
-_TUNABLE = ("threads", "instances", "batch_size", "affinity")
+TUNABLE = ("threads", "instances", "batch_size", "affinity")
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,12 @@ class Recipe:
 
     `environments` and `artifacts` go from placeholder to lock (`<role>/<file>`) and to the name of
     the artifact. `source` is the tree of the harness (None: it is the role's own files), `wheels`
-    the machine types with wheels for everything, `driver` the probe's fact that the device needs.
+    the machine types with wheels for everything, `driver` the probe's fact that the device needs,
+    `scores` a variant's own accuracy (None: the benchmark's).
     """
 
     backend: str | None
+    variant: str | None
     command: tuple[str, ...]
     variables: Mapping[str, str]
     environments: Mapping[str, str]
@@ -42,6 +44,7 @@ class Recipe:
     source: Mapping[str, Any] | None = None
     loadgen_model: str | None = None
     scenarios: tuple[str, ...] = ()
+    scores: tuple[Mapping[str, Any], ...] | None = None
     driver: str | None = None
     wheels: tuple[str, ...] = ()
     why_not: str | None = None
@@ -49,7 +52,7 @@ class Recipe:
     def as_dict(self) -> dict[str, Any]:
         """Return what a cell carries of it: all that is not said elsewhere in the cell."""
         plain = asdict(self)
-        for name in ("scenarios", "loadgen_model", "why_not"):
+        for name in ("scenarios", "scores", "loadgen_model", "why_not"):
             del plain[name]
         return plain
 
@@ -59,14 +62,6 @@ def runs(implementation: Mapping[str, Any], benchmark: Mapping[str, Any]) -> boo
     if "section" in implementation:
         return implementation["section"] in benchmark
     return benchmark["name"] in implementation["benchmarks"]
-
-
-def devices(implementation: Mapping[str, Any], benchmark: Mapping[str, Any]) -> list[str]:
-    """Return the devices that an implementation can use for a benchmark."""
-    if "section" not in implementation:
-        return list(implementation["devices"])
-    section = benchmark.get(implementation["section"], {})
-    return sorted({d for b in section.get("backends", {}).values() for d in b["devices"]})
 
 
 def recipe(
@@ -87,11 +82,14 @@ def recipe(
         return _from_benchmark(
             implementation, benchmark, device, scenario, mode, asked, catalog
         )
-    if asked.get("backend"):
-        raise BenchfleetError(f"implementation {implementation['name']} has no option backend.")
+    for option in ("backend", "variant"):
+        if asked.get(option):
+            name = implementation["name"]
+            raise BenchfleetError(f"implementation {name} has no option {option}.")
     setup = implementation["devices"][device]
     return Recipe(
         backend=None,
+        variant=None,
         command=tuple(implementation["command"]),
         variables={k: v for k, v in implementation["environment"].items() if v is not None},
         environments={"python": setup["requirements"]},
@@ -113,58 +111,115 @@ def _from_benchmark(
     catalog: Catalog,
 ) -> Recipe:
     section = benchmark[implementation["section"]]
-    name, backend = _backend(section, asked.get("backend"), device, benchmark["name"])
+    variant = _variant(section, asked.get("variant"), benchmark["name"])
+    name, backend = _backend(section, variant, asked.get("backend"), device, benchmark["name"])
     setup = backend["devices"][device]
-    layers = [section, backend, setup, section.get("scenarios", {}).get(scenario, {})]
-    evaluation = section["accuracy"]
-    environments = {"python": setup["environment"]}
-    if evaluation and evaluation.get("environment"):
-        environments["accuracy_python"] = evaluation["environment"]
+    own = section.get("scenarios", {}).get(scenario, {})
+    layers = [section, backend, variant or {}, setup, own]
     known = implementation["devices"].get(device, {})
+    given = [{"variables": implementation["environment"]}, *layers]
     return Recipe(
         backend=name,
+        variant=(variant or {}).get("name"),
         command=(
             *section["command"],
             *(word for layer in layers[1:] for word in layer.get("arguments", ())),
             *section["modes"]["accuracy" if mode == "accuracy" else "performance"],
         ),
-        variables=_merged(
-            [{"variables": implementation["environment"]}, *layers], "variables"
-        ),
+        variables=_merged(given, "variables"),
         values=_tuned(_merged(layers, "values"), asked, benchmark["name"]),
-        environments={
-            word: f"{REFERENCE_LOCKS}/{lock}.txt" for word, lock in environments.items() if lock
-        },
-        artifacts={
-            "model": backend["model"],
-            "dataset": backend.get("dataset") or (benchmark["dataset"] or {}).get("artifact"),
-            **section.get("uses", {}),
-        },
-        links={name: f"{{folder}}/{name}" for name in section.get("links", ())},
-        accuracy=_evaluation(evaluation, scenario),
+        environments=_environments(setup, section["accuracy"]),
+        artifacts=_artifacts(section, backend, variant or {}, benchmark),
+        links=_links(section),
+        accuracy=_evaluation(section["accuracy"], scenario),
         source=_source(section, catalog),
         loadgen_model=section.get("loadgen_model"),
         scenarios=tuple(backend.get("scenarios", ())),
+        scores=tuple(variant["accuracy"]) if variant else None,
         driver=known.get("driver"),
         wheels=tuple(known.get("wheels", ())),
-        why_not=setup.get("why_not") if setup["environment"] is None else None,
+        why_not=_why_not(setup, section["accuracy"], mode),
     )
 
 
+def variants(implementation: Mapping[str, Any], benchmark: Mapping[str, Any]) -> list[str]:
+    """Return the members of a benchmark's family that an implementation knows, the default first;
+    none where there is no family."""
+    section = benchmark.get(implementation.get("section", ""), {})
+    return list(section.get("variants", {}))
+
+
+def _variant(
+    section: Mapping[str, Any], asked: str | None, benchmark: str
+) -> dict[str, Any] | None:
+    """Return the member of the family that was asked for, else the first; None without a family."""
+    family = section.get("variants", {})
+    if asked and asked not in family:
+        raise BenchfleetError(
+            f"variant={asked} is not one of {benchmark}'s.{nearest(asked, family)}"
+        )
+    name = asked or next(iter(family), None)
+    return dict(family[name], name=name) if name else None
+
+
+def _why_not(setup: Mapping[str, Any], evaluation: Mapping[str, Any] | None, mode: str) -> str | None:
+    """Return why this version does not run it, or does not compute its accuracy."""
+    if setup["environment"] is None:
+        return str(setup["why_not"])
+    if mode == "accuracy" and evaluation and "why_not" in evaluation:
+        return str(evaluation["why_not"])
+    return None
+
+
+def _environments(
+    setup: Mapping[str, Any], evaluation: Mapping[str, Any] | None
+) -> dict[str, str]:
+    locks = {"python": setup["environment"], "accuracy_python": (evaluation or {}).get("environment")}
+    return {word: f"{REFERENCE_LOCKS}/{lock}.txt" for word, lock in locks.items() if lock}
+
+
+def _artifacts(
+    section: Mapping[str, Any],
+    backend: Mapping[str, Any],
+    variant: Mapping[str, Any],
+    benchmark: Mapping[str, Any],
+) -> dict[str, str | None]:
+    usual = backend.get("dataset") or (benchmark["dataset"] or {}).get("artifact")
+    return {
+        "model": backend["model"] or variant.get("model"),
+        "dataset": variant.get("dataset", usual),
+        **section.get("uses", {}),
+    }
+
+
+def _links(section: Mapping[str, Any]) -> dict[str, str]:
+    """Return what the harness looks for in its working directory: name there -> path."""
+    own = {path.rpartition("/")[2]: f"{{folder}}/{path}" for path in section.get("links", ())}
+    return own | dict(section.get("aliases", {}))
+
+
 def _backend(
-    section: Mapping[str, Any], asked: str | None, device: str, benchmark: str
+    section: Mapping[str, Any],
+    variant: Mapping[str, Any] | None,
+    asked: str | None,
+    device: str,
+    benchmark: str,
 ) -> tuple[str, Mapping[str, Any]]:
-    """Return the backend that was asked for, else the first one for this device."""
+    """Return the backend that was asked for, else the first one for this device and variant."""
     backends = section["backends"]
     if asked and asked not in backends:
         raise BenchfleetError(
             f"backend={asked} is not one of {benchmark}'s.{nearest(asked, backends)}"
         )
-    able = [n for n, b in backends.items() if device in b["devices"]]
+    if variant and not variant["backends"]:
+        raise BenchfleetError(f"{benchmark} {variant['name']}: {variant['why_not']}.")
+    of_variant = variant["backends"] if variant else list(backends)
+    able = [n for n in of_variant if device in backends[n]["devices"]]
     name = asked or (able[0] if able else "")
     if name not in able:
+        what = f"{benchmark} {variant['name']}" if variant else benchmark
         raise BenchfleetError(
-            f"{benchmark}: backend {name or 'of any kind'} does not run on device={device}."
+            f"{what}: backend {name or 'of any kind'} does not run on device={device}."
             f" Backends for it: {', '.join(able) or 'none'}."
         )
     return name, backends[name]
@@ -179,12 +234,12 @@ def _merged(layers: Iterable[Mapping[str, Any]], key: str) -> dict[str, Any]:
 
 def _tuned(values: dict[str, Any], asked: Mapping[str, Any], benchmark: str) -> dict[str, Any]:
     """Put the request's options over the defaults of the same names."""
-    given = {n: asked[n] for n in _TUNABLE if asked.get(n) is not None}
+    given = {n: asked[n] for n in TUNABLE if asked.get(n) is not None}
     for name in given:
         if name not in values:
             raise BenchfleetError(
                 f"the reference harness of {benchmark} has no option {name}."
-                f"{nearest(name, [v for v in values if v in _TUNABLE])}"
+                f"{nearest(name, [v for v in values if v in TUNABLE])}"
             )
     return values | given
 
@@ -197,6 +252,7 @@ def _evaluation(section: Mapping[str, Any] | None, scenario: str) -> dict[str, A
         "command": [*section["command"], *own.get("arguments", ())],
         "variables": section.get("variables", {}),
         "values": own.get("values", {}),
+        "links": section.get("links", {}),
     }
 
 

@@ -28,6 +28,7 @@ class Request:
     mode: tuple[str, ...] = ("all",)
     implementation: tuple[str, ...] = ("auto",)
     backend: str = ""
+    variant: tuple[str, ...] = ()
     sut: tuple[str, ...] = ("all",)
     round: str = "v6.1"
     division: str = "open"
@@ -69,12 +70,13 @@ _LISTS = (
     "scenario",
     "mode",
     "implementation",
+    "variant",
     "sut",
     "model_path",
     "model_name",
     "model_sha256",
 )
-_WITH_ALL = ("benchmark", "scenario", "mode", "implementation", "sut")
+_WITH_ALL = ("benchmark", "scenario", "mode", "implementation", "variant", "sut")
 _BOOLS = ("rerun", "recalibrate", "debug", "affinity")
 _INTS = ("samples", "threads", "instances", "batch_size")
 _FLOATS = ("time_limit", "target_qps", "target_latency", "latency_limit")

@@ -39,7 +39,7 @@ class Cell:
     min_free_bytes: int
     links: dict[str, str]  # names in the run directory -> what they lead to while the harness runs
     folders: list[str]  # made before the run, kept after it
-    accuracy: Json | None  # {"argv", "env"} of the script that reads the accuracy log
+    accuracy: Json | None  # {"argv", "env", "links"} of the script that reads the accuracy log
     log_limit: int  # bytes of an accuracy log above which its two ends go home
 
     @property
@@ -119,7 +119,8 @@ def _cell(data: Mapping[str, Any], where: str) -> Cell:
 def _accuracy(data: Json | None, where: str) -> Json | None:
     if not data:
         return None
-    return {"argv": _words(data, "argv", f"{where}accuracy."), "env": data.get("env") or {}}
+    argv = _words(data, "argv", f"{where}accuracy.")
+    return {"argv": argv, "env": data.get("env") or {}, "links": data.get("links") or {}}
 
 
 def _field(data: Mapping[str, Any], name: str, kind: Kind, where: str = "") -> Any:

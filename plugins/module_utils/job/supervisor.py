@@ -439,7 +439,7 @@ class Supervisor:
             argv = [word.replace(evaluation.TOKEN_DTYPE, dtype) for word in argv]
         env = process.base_env(records.fill(spec["env"], str(folder), str(self._progress)))
         text = folder / evaluation.TEXT
-        with records.linked(folder, cell.links):
+        with records.linked(folder, {**cell.links, **spec["links"]}):
             judged = self._run_program(argv, folder, env, cell.time_limit_s, text)
         if text.exists():
             evaluation.normalise(text)
