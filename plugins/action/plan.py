@@ -24,8 +24,8 @@ from ..plugin_utils import network, payload, planner, request
 from ..plugin_utils.catalog import Catalog
 from ..plugin_utils.digest import canonical
 from ..plugin_utils.errors import BenchfleetError
-from ..plugin_utils.needs import Lab
 from ..plugin_utils.lab_files import Own
+from ..plugin_utils.needs import Lab
 from ..plugin_utils.results import Results
 from ..plugin_utils.session import Session
 

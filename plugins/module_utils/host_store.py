@@ -10,7 +10,6 @@ import base64
 import contextlib
 import fcntl
 import hashlib
-import os
 import shutil
 import tempfile
 from pathlib import Path

@@ -40,7 +40,7 @@ options:
     type: dict
     default: {}
   secrets:
-    description: Environment variables like O(environment), but never shown. Set by the controller half.
+    description: The same, but never shown. Set by the controller half.
     type: dict
     default: {}
   proxy:
@@ -61,7 +61,7 @@ options:
     type: str
     default: https://huggingface.co
   mirror:
-    description: Base address of a web server that serves an artifact store; asked before the origins.
+    description: Web server with the folder C(artifacts) of a store; asked before the origins.
     type: str
     default: ""
   home:

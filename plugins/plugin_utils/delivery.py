@@ -80,7 +80,8 @@ def deliver(
 def _send(
     connection: Any, home: str, goods: Goods, wanted: list[str], files: list[str]
 ) -> dict[str, Any]:
-    """Push listings of trees, packs of small files, and large files; return the module's options."""
+    """Push listings of trees, packs of small files and large files; return what the module needs
+    to find them."""
     with tempfile.TemporaryDirectory(prefix="benchfleet-pack-") as folder:
         trees = [d for d in wanted if goods.records[d].get("kind") == "tree"]
         blobs = [*files, *(d for d in wanted if d not in trees)]

@@ -120,11 +120,9 @@ def _spec(name: str, origin: Mapping[str, Any], sha256: str | None) -> dict[str,
     return {"name": name, "type": "model", "origins": [origin], "sha256": sha256, "tags": ["model"]}
 
 
-def _reference(
-    benchmark: Mapping[str, Any], name: str | None, lab: Lab, catalog: Catalog
-) -> Model:
+def _reference(benchmark: Mapping[str, Any], name: str | None, lab: Lab, catalog: Catalog) -> Model:
     found = need(benchmark, name, "", lab, catalog)
-    if found is None and benchmark["model"]:
+    if found is None and "reference" in benchmark:
         return Model("none", "none", "", reference=True)
     if found is None:
         raise BenchfleetError(

@@ -85,7 +85,7 @@ class Context:
 
     def latency_limit_ms(self, scenario: str) -> float | None:
         """The limit that was asked for, else the benchmark's, None where neither has one."""
-        limit: float | None = self.benchmark["latency_limit_ms"].get(scenario)
+        limit: float | None = self.benchmark.get("latency_limit_ms", {}).get(scenario)
         return self.request.latency_limit or limit
 
 
@@ -108,7 +108,9 @@ def plan(
     round_ = catalog.get("rounds", request.round)
     chosen = _choose_suts(request, hosts)
     automatic = request.implementation == ("auto",)
-    implementations = [] if automatic else _names(request.implementation, catalog, "implementations")
+    implementations = (
+        [] if automatic else _names(request.implementation, catalog, "implementations")
+    )
     benchmarks = _names(request.benchmark, catalog, "benchmarks")
     _check_words(request)
     cells: list[Cell] = []
@@ -312,7 +314,7 @@ def _rules(
         )
     if benchmark["kind"] == "mlperf":
         last = benchmark.get("last_round")
-        if last and request.division == "open":
+        if request.division == "open" and (last or "open_as" in benchmark):
             return {}, None
         gone = f"; the last round that had it is {last}" if last else ""
         return {}, f"round {round_['name']} does not have {benchmark['name']}{gone}"
@@ -462,9 +464,7 @@ def _obstacles(
     return refuse, skip
 
 
-def _lacking(
-    context: Context, artifacts: Mapping[str, dict[str, Any] | None]
-) -> str | None:
+def _lacking(context: Context, artifacts: Mapping[str, dict[str, Any] | None]) -> str | None:
     """Return which artifact cannot be had, and what to do."""
     benchmark, dataset = context.benchmark, artifacts["dataset"]
     reads_arrays = not context.of_benchmark and benchmark["dataset"] is not None

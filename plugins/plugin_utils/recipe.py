@@ -79,9 +79,7 @@ def recipe(
     Raises BenchfleetError for a backend or an option that it does not have.
     """
     if "section" in implementation:
-        return _from_benchmark(
-            implementation, benchmark, device, scenario, mode, asked, catalog
-        )
+        return _from_benchmark(implementation, benchmark, device, scenario, mode, asked, catalog)
     for option in ("backend", "variant"):
         if asked.get(option):
             name = implementation["name"]
@@ -93,9 +91,7 @@ def recipe(
         command=tuple(implementation["command"]),
         variables={k: v for k, v in implementation["environment"].items() if v is not None},
         environments={"python": setup["requirements"]},
-        artifacts={
-            part: (benchmark[part] or {}).get("artifact") for part in ("model", "dataset")
-        },
+        artifacts={part: (benchmark[part] or {}).get("artifact") for part in ("model", "dataset")},
         driver=setup.get("driver"),
         wheels=tuple(setup["wheels"]),
     )
@@ -162,7 +158,9 @@ def _variant(
     return dict(family[name], name=name) if name else None
 
 
-def _why_not(setup: Mapping[str, Any], evaluation: Mapping[str, Any] | None, mode: str) -> str | None:
+def _why_not(
+    setup: Mapping[str, Any], evaluation: Mapping[str, Any] | None, mode: str
+) -> str | None:
     """Return why this version does not run it, or does not compute its accuracy."""
     if setup["environment"] is None:
         return str(setup["why_not"])
@@ -171,10 +169,11 @@ def _why_not(setup: Mapping[str, Any], evaluation: Mapping[str, Any] | None, mod
     return None
 
 
-def _environments(
-    setup: Mapping[str, Any], evaluation: Mapping[str, Any] | None
-) -> dict[str, str]:
-    locks = {"python": setup["environment"], "accuracy_python": (evaluation or {}).get("environment")}
+def _environments(setup: Mapping[str, Any], evaluation: Mapping[str, Any] | None) -> dict[str, str]:
+    locks = {
+        "python": setup["environment"],
+        "accuracy_python": (evaluation or {}).get("environment"),
+    }
     return {word: f"{REFERENCE_LOCKS}/{lock}.txt" for word, lock in locks.items() if lock}
 
 

@@ -21,9 +21,7 @@ from .delivery import Goods
 from .errors import BenchfleetError
 
 
-def bring(
-    what: Mapping[str, Any], goods: Goods, catalog: Catalog, access: Access, say: Say
-) -> str:
+def bring(what: Mapping[str, Any], goods: Goods, catalog: Catalog, access: Access, say: Say) -> str:
     """Have a needed artifact at the controller and offer it; return its digest.
 
     `what` is a need of a cell (see needs.py) that does not lie on the host. Raises BenchfleetError

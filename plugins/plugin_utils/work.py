@@ -100,7 +100,11 @@ def _item(
         }
     places = {
         word: place(what, probe, common["paths"])
-        for word, what in {"model": cell["model"], "dataset": cell["dataset"], **cell["needs"]}.items()
+        for word, what in {
+            "model": cell["model"],
+            "dataset": cell["dataset"],
+            **cell["needs"],
+        }.items()
     }
     for found in places.values():
         if found and "fault" in found:

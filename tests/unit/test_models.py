@@ -11,6 +11,7 @@ import pytest
 from ansible_collections.benchfleet.mlperf.plugins.plugin_utils.catalog import Catalog
 from ansible_collections.benchfleet.mlperf.plugins.plugin_utils.errors import BenchfleetError
 from ansible_collections.benchfleet.mlperf.plugins.plugin_utils.models import Model, models
+from ansible_collections.benchfleet.mlperf.plugins.plugin_utils.needs import Lab
 from ansible_collections.benchfleet.mlperf.plugins.plugin_utils.request import parse
 
 SHA, COMMIT = "ab" * 32, "c0" * 20
@@ -18,7 +19,9 @@ CATALOG = Catalog()
 
 
 def asked(benchmark: str = "custom", **variables: Any) -> list[Model]:
-    return models(parse(variables), CATALOG.get("benchmarks", benchmark), CATALOG)
+    file = CATALOG.get("benchmarks", benchmark)
+    name = (file["model"] or {}).get("artifact")
+    return models(parse(variables), file, name, Lab({}), CATALOG)
 
 
 def test_without_a_model_the_reference_runs() -> None:
@@ -31,10 +34,18 @@ def test_custom_needs_a_model() -> None:
         asked()
 
 
-def test_reference_without_a_published_digest_is_planned_and_refused() -> None:
+def test_a_reference_is_brought_by_what_upstream_publishes_of_it() -> None:
     (model,) = asked("resnet50")
-    assert "no sha256 of resnet50_v1 is published" in str(model.refuse)
+    assert (model.origin, model.refuse, model.reference) == ("store", None, True)
+    assert model.artifact
+    assert model.artifact["origins"][0]["md5"] == "f6a4da60cd5f084d97efc2c1ddb10beb"
     assert "refuse" not in model.as_dict()
+
+
+def test_a_reference_without_any_published_digest_is_planned_and_refused() -> None:
+    (model,) = asked("rnnt")
+    assert "no checksum of rnnt-pytorch is published" in str(model.refuse)
+    assert "benchfleet_artifact_paths: {rnnt-pytorch:" in str(model.refuse)
 
 
 def test_a_list_gives_each_model_its_name_and_digest() -> None:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import shutil
 from pathlib import Path
@@ -86,10 +87,17 @@ def test_all_scenarios_are_those_that_the_round_requires(
     assert set(resnet) == set(required)
 
 
-def test_all_benchmarks_are_those_of_the_round_for_this_system() -> None:
-    hosts = {"node": {"benchfleet_system_type": "datacenter"}}
-    assert plan(hosts, benchmark="all", round="v6.0") == []
-    assert {c["benchmark"] for c in plan(benchmark="all", round="v6.0")} == {"resnet50"}
+@pytest.mark.parametrize("round_", CATALOG.names("rounds"))
+@pytest.mark.parametrize("system", ["edge", "datacenter"])
+def test_all_benchmarks_are_those_of_the_round_for_this_system(round_: str, system: str) -> None:
+    hosts = {"node": {"benchfleet_system_type": system}}
+    cells = plan(hosts, benchmark="all", round=round_, mode="performance")
+    rules = CATALOG.get("rounds", round_)["benchmarks"]
+    required = {name for name, b in rules.items() if b["required"].get(system)}
+    files = {c["catalog_benchmark"] for c in cells}
+    known = [set(CATALOG.get("benchmarks", f)["checker_names"]) & required for f in files]
+    assert set().union(*known) == required
+    assert all(known), "a benchmark was planned that the round does not ask for"
 
 
 def test_one_of_two_scenarios_is_enough() -> None:
@@ -112,7 +120,12 @@ def test_all_implementations_are_those_that_run_the_benchmark(tmp_path: Path) ->
         return {c["implementation"] for c in planner.plan(asked, HOST, catalog)}
 
     assert names("digits") == {"onnx", "other"}
-    assert names("resnet50") == {"onnx"}
+    assert names("resnet50") == {"onnx", "reference"}
+
+
+def test_auto_is_our_harness_where_it_runs_the_benchmark_and_upstreams_elsewhere() -> None:
+    chosen = {b: plan(benchmark=b)[0]["implementation"] for b in ("digits", "resnet50", "bert")}
+    assert chosen == {"digits": "onnx", "resnet50": "onnx", "bert": "reference"}
 
 
 def test_a_benchmark_that_no_implementation_runs_is_planned_and_refused(tmp_path: Path) -> None:
@@ -121,11 +134,11 @@ def test_a_benchmark_that_no_implementation_runs_is_planned_and_refused(tmp_path
     (tmp_path / "benchmarks" / "new.yml").write_text(
         ours.replace("name: digits\n", "name: new\n", 1)
     )
-    for implementation in ("all", "onnx"):
+    for implementation, count in (("all", 16), ("onnx", 8), ("auto", 8)):
         asked = parse({"implementation": implementation, "benchmark": "new"})
         cells = planner.plan(asked, HOST, Catalog(tmp_path))
-        assert len(cells) == 8
-        assert all("onnx does not run new" in c["refuse"] for c in cells)
+        assert len(cells) == count
+        assert all(f"{c['implementation']} does not run new" in c["refuse"] for c in cells)
 
 
 @pytest.mark.parametrize(
@@ -195,11 +208,13 @@ def test_compliance_tests_of_a_closed_division_are_named_not_dropped() -> None:
     assert len(plan(division="open", scenario="Offline", **asked)) == 2
 
 
-def test_benchmarks_of_the_round_without_a_file_are_known() -> None:
-    catalog = Catalog()
-    lacking = planner.not_in_catalog(catalog.get("rounds", "v6.1"), ["edge"], catalog)
-    assert "bert-99" in lacking
-    assert "resnet" not in lacking
+@pytest.mark.parametrize("round_", CATALOG.names("rounds"))
+def test_every_benchmark_of_a_round_has_a_file_and_one_without_is_known(round_: str) -> None:
+    rules = copy.deepcopy(CATALOG.get("rounds", round_))
+    assert planner.not_in_catalog(rules, ["edge", "datacenter"], CATALOG) == []
+    rules["benchmarks"]["new-model"] = {"required": {"edge": ["Offline"]}}
+    assert planner.not_in_catalog(rules, ["edge"], CATALOG) == ["new-model"]
+    assert planner.not_in_catalog(rules, ["datacenter"], CATALOG) == []
 
 
 def test_generated_inputs_skip_accuracy_and_need_no_dataset() -> None:

@@ -30,7 +30,20 @@ from ansible_collections.benchfleet.mlperf.plugins.plugin_utils.stage import (
 
 CATALOG = Catalog()
 SHA = "ab" * 32
-HARNESS = payload.harness(CATALOG, "onnx", "cpu", "6.0.17")
+
+
+def harness(
+    catalog: Catalog = CATALOG, device: str = "cpu", version: str | None = None
+) -> dict[str, Any]:
+    """What the harness of a cell of digits needs."""
+    asked = parse({"benchmark": "digits", "device": device})
+    (cell, *_others) = planner.plan(asked, {"n": {}}, catalog)
+    return payload.harness(catalog, dict(cell, **({"loadgen_version": version} if version else {})))
+
+
+HARNESS = harness()
+ENV = HARNESS["envs"]["python"]
+LIMITS = start.Limits(1 << 20, 100 << 20)
 PROBE: dict[str, Any] = {
     "home": "/h",
     "host_dir": "/h/hosts/n",
@@ -133,23 +146,30 @@ def items(root: Path, **variables: Any) -> list[dict[str, Any]]:
     return work.decide(cells, common, Probe(**PROBE), Results(root), lambda _job: False)
 
 
+def have(sha256: str | None = SHA, path: str = "/m.onnx", identity: str = "/m.onnx:5:1") -> Any:
+    """What provisioning says of an artifact: where it lies and what it is."""
+    return {identity: {"sha256": sha256, "path": path}}
+
+
 def spec(item: dict[str, Any], **ready: Any) -> dict[str, Any]:
-    return start._spec(item, {"payloads": {"p": HARNESS}}, PROBE, ready, CATALOG, 1 << 20)
+    ready = {"artifacts": have()} | ready
+    return start._spec(item, {"payloads": {"p": HARNESS}}, PROBE, ready, CATALOG, LIMITS)
 
 
 def test_a_cell_becomes_a_command_with_its_files_and_settings(tmp_path: Path) -> None:
     asked = {"run_prefix": "numactl -N '0 1'", "threads": 4, "division": "open"}
     (item,) = items(tmp_path, benchmark="custom", model_path="/m.onnx", **asked)
-    made = spec(item, paths={"/m.onnx": {"sha256": SHA}})
+    made = spec(item)
     assert made["prefix"] == ["numactl", "-N", "0 1"]
-    env, src = HARNESS["env"]["name"], HARNESS["folder"]["name"]
+    env, src = ENV["name"], HARNESS["folder"]["name"]
     assert made["argv"][0] == f"/h/envs/{env}/bin/python"
     assert f"/h/src/{src}/harness.py" in made["argv"]
     config = made["files"]["config.json"]
     assert (config["model"], config["dataset"], config["threads"]) == ("/m.onnx", None, 4)
     assert (made["target"], made["calibration"]) == ({"target_qps": 5.0}, None)
     assert made["digests"] == item["digests"] | {"model": SHA}
-    assert made["env"] == {"PYTHONHASHSEED": "0"}
+    assert made["env"]["PYTHONHASHSEED"] == "0"
+    assert made["env"]["PATH"].startswith(f"/h/envs/{env}/bin:")
     assert not {"refuse", "skip", "rules", "payload"} & set(made["cell"])
     assert made["cell"]["division"] == "open"
 
@@ -168,16 +188,17 @@ def test_devices_are_visible_where_there_are_some(tmp_path: Path) -> None:
 def test_a_model_on_the_sut_must_have_the_digest_that_was_asked_for(tmp_path: Path) -> None:
     asked = {"benchmark": "custom", "model_path": "/m.onnx", "model_sha256": SHA}
     (item,) = items(tmp_path, **asked)
-    assert spec(item, paths={"/m.onnx": {"sha256": SHA}})["digests"]["model"] == SHA
+    assert spec(item)["digests"]["model"] == SHA
     with pytest.raises(BenchfleetError, match=r"/m\.onnx on the host has sha256 cd"):
-        spec(item, paths={"/m.onnx": {"sha256": "cd" * 32}})
+        spec(item, artifacts=have("cd" * 32))
 
 
 def test_a_downloaded_model_lies_in_the_hosts_store(tmp_path: Path) -> None:
     where = f"hf:o/r/m.onnx@{'c0' * 20}"
     (item,) = items(tmp_path, benchmark="custom", model_path=where)
-    made = spec(item, downloaded={where: SHA})
-    assert made["files"]["config.json"]["model"] == f"/h/artifacts/sha256/ab/{SHA}"
+    stored = f"/h/artifacts/sha256/ab/{SHA}"
+    made = spec(item, artifacts=have(SHA, stored, where))
+    assert made["files"]["config.json"]["model"] == stored
     assert made["digests"]["model"] == SHA
 
 
@@ -234,14 +255,14 @@ def test_what_is_sent_is_named_by_its_content() -> None:
     assert payload.job_files() == jobs
     files = {f["path"]: base64.b64decode(f["content"]) for f in HARNESS["folder"]["files"]}
     assert b"def main" in files["harness.py"]
-    assert HARNESS["env"]["loadgen"] in HARNESS["env"]["requirements"]
-    other = payload.harness(CATALOG, "onnx", "openvino", "6.0.17")
+    assert ENV["loadgen"] in ENV["requirements"]
+    other = harness(device="openvino")
     assert (other["code"], other["lock"] == HARNESS["lock"]) == (HARNESS["code"], False)
 
 
 def test_a_loadgen_without_a_lock_names_those_with_one() -> None:
     with pytest.raises(BenchfleetError, match=r"loadgen-9\.9\.txt; there are: .*loadgen-6\.0\.17"):
-        payload.harness(CATALOG, "onnx", "cpu", "9.9")
+        harness(version="9.9")
 
 
 @pytest.mark.parametrize("name", ["onnxruntime-cpu.txt", "framework/onnxruntime-cpu.txt"])
@@ -250,8 +271,8 @@ def test_a_labs_own_implementation_names_a_lock_of_any_role(tmp_path: Path, name
     own = (OURS / "implementations" / "onnx.yml").read_text(encoding="utf-8")
     written = own.replace("framework/onnxruntime-cpu.txt", name)
     (tmp_path / "implementations" / "onnx.yml").write_text(written, encoding="utf-8")
-    found = payload.harness(Catalog(tmp_path), "onnx", "cpu", "6.0.17")
-    assert (found["env"], found["lock"]) == (HARNESS["env"], HARNESS["lock"])
+    found = harness(Catalog(tmp_path))
+    assert (found["envs"], found["lock"]) == (HARNESS["envs"], HARNESS["lock"])
 
 
 def test_every_round_has_its_lock_for_every_device() -> None:
@@ -259,7 +280,7 @@ def test_every_round_has_its_lock_for_every_device() -> None:
         version = CATALOG.get("rounds", name)["loadgen"]["version"]
         for device in CATALOG.get("implementations", "onnx")["devices"]:
             assert "--hash=sha256:" in "".join(
-                payload.harness(CATALOG, "onnx", device, version)["env"]["requirements"].values()
+                harness(CATALOG, device, version)["envs"]["python"]["requirements"].values()
             )
 
 

@@ -162,7 +162,7 @@ def test_no_cell_is_lost_where_two_models_have_the_same_content(tmp_path: Path) 
     planned = cells(benchmark="custom", model_path="/a.onnx,/b.onnx", target_qps=5)
     items = decide(planned, tmp_path, paths={"/a.onnx": "ab" * 32, "/b.onnx": "ab" * 32})
     assert [i["cell"]["benchmark"] for i in items] == ["custom.a", "custom.b"]
-    assert items[0]["model"]["sha256"] == items[1]["model"]["sha256"] == "ab" * 32
+    assert [i["places"]["model"]["sha256"] for i in items] == ["ab" * 32] * 2
 
 
 def test_refused_and_skipped_cells_carry_their_reason(tmp_path: Path) -> None:
@@ -177,7 +177,6 @@ def test_refused_and_skipped_cells_carry_their_reason(tmp_path: Path) -> None:
 def test_where_artifacts_lie() -> None:
     seen = Probe("/h", "/h/hosts/n", "", {}, {}, {"/m.onnx": "5:1000"})
     sha = "ab" * 32
-    stored = f"/h/artifacts/sha256/ab/{sha}"
 
     def place(origin: str, where: str, sha256: str | None = None) -> dict[str, Any]:
         what = {"origin": origin, "where": where, "sha256": sha256}
@@ -186,12 +185,12 @@ def test_where_artifacts_lie() -> None:
         return found
 
     assert work.place(None, seen, {}) is None
-    on_sut = {"path": "/m.onnx", "identity": "/m.onnx:5:1000", "sha256": None, "local": None}
+    on_sut = {"path": "/m.onnx", "identity": "/m.onnx:5:1000", "sha256": None}
     assert place("path", "/m.onnx") == on_sut
-    pushed = {"path": stored, "identity": sha, "sha256": sha, "local": "/here.onnx"}
-    assert place("path", "/here.onnx") == pushed
-    assert place("catalog", "/c/x", sha) == pushed | {"local": "/c/x"}
-    assert place("url", "https://x", sha) == pushed | {"local": None}
+    stored = {"path": None, "identity": sha, "sha256": sha}
+    assert place("path", "/here.onnx") == stored
+    assert place("catalog", "/c/x", sha) == stored
+    assert place("url", "https://x", sha) == stored
     hub = place("hf", "hf:o/r/f@1")
     assert (hub["path"], hub["identity"]) == (None, "hf:o/r/f@1")
 

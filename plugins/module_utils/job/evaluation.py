@@ -14,7 +14,7 @@ import hashlib
 import json
 import re
 from pathlib import Path
-from typing import Any, Dict
+from typing import Any
 
 from . import records
 
@@ -61,7 +61,7 @@ def normalise(text: Path) -> None:
         text.write_text(after, encoding="utf-8")
 
 
-def measure(log: Path) -> Dict[str, Any]:
+def measure(log: Path) -> dict[str, Any]:
     """Return {"sha256", "bytes", "entries"} of an accuracy log, in one pass."""
     digest, size, entries, overlap = hashlib.sha256(), 0, 0, b""
     with log.open("rb") as stream:
@@ -74,7 +74,7 @@ def measure(log: Path) -> Dict[str, Any]:
     return {"sha256": digest.hexdigest(), "bytes": size, "entries": entries}
 
 
-def cut(run_dir: Path, originals: Path, limit: int) -> Dict[str, Any] | None:
+def cut(run_dir: Path, originals: Path, limit: int) -> dict[str, Any] | None:
     """Cut an accuracy log over `limit` bytes to its two ends; return what the whole one was.
 
     The whole log moves to `originals` (on the same file system), its digest becomes the last line

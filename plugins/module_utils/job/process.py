@@ -96,8 +96,8 @@ def start(
 ) -> int:
     """Start a harness in a session of its own; it is killed when this process dies.
 
-    stdin is /dev/null, stdout and stderr go to ``console``, or stdout to ``printout``. Raises OSError when it cannot start
-    (no such program, no permission, no memory, no disk for the console).
+    stdin is /dev/null, stdout and stderr go to ``console``, or stdout to ``printout``. Raises
+    OSError when it cannot start (no such program, no permission, no memory, no disk).
     """
     supervisor = os.getpid()
     libc = ctypes.CDLL(None, use_errno=True)  # loaded before the fork: the child only calls it

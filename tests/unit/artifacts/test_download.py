@@ -16,7 +16,7 @@ from ansible_collections.benchfleet.mlperf.plugins.module_utils.artifacts.base i
 )
 from ansible_collections.benchfleet.mlperf.plugins.module_utils.artifacts.obtain import obtain
 from ansible_collections.benchfleet.mlperf.plugins.module_utils.artifacts.store import Store
-from ansible_collections.benchfleet.mlperf.plugins.plugin_utils.models import artifact_spec
+from ansible_collections.benchfleet.mlperf.plugins.plugin_utils.models import _own, _spec
 
 CONTENT = bytes(range(256)) * 4000
 SHA = hashlib.sha256(CONTENT).hexdigest()
@@ -27,10 +27,10 @@ HF_PATH = f"/org/repo/resolve/{COMMIT}/sub%20dir/net.onnx"
 
 def get(server: Any, store: Path, where: str = "", sha256: str | None = SHA) -> tuple[str, Path]:
     """Obtain a cell's model as provisioning does."""
-    kind = "hf" if where.startswith("hf:") else "url"
-    model = {"name": "m", "origin": kind, "where": where or f"{server.url}/m", "sha256": sha256}
+    plain = _spec("m", {"url": where or f"{server.url}/m"}, sha256)
+    spec = _own(where, "m", sha256).artifact if where.startswith("hf:") else plain
     access = Access(hf_endpoint=server.url)
-    found = obtain(Store(store), artifact_spec(model, []), access, lambda _line: None)
+    found = obtain(Store(store), spec or {}, access, lambda _line: None)
     return found.digest, found.path
 
 
