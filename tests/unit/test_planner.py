@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.benchfleet.mlperf.plugins.plugin_utils import planner
+from ansible_collections.benchfleet.mlperf.plugins.plugin_utils import cell, planner
 from ansible_collections.benchfleet.mlperf.plugins.plugin_utils.catalog import OURS, Catalog
 from ansible_collections.benchfleet.mlperf.plugins.plugin_utils.digest import canonical, run_digest
 from ansible_collections.benchfleet.mlperf.plugins.plugin_utils.errors import BenchfleetError
@@ -244,7 +244,7 @@ def test_test_length_cannot_be_submitted_and_official_length_has_no_keys() -> No
     assert test["why_not_submittable"] == "a test-length run"
     assert test["keys"] == {"min_duration": 10000, "min_query_count": 1}
     assert (official["submittable"], official["keys"]) == (True, {})
-    assert official["expected_s"] == 600 + planner.OVERHEAD_S
+    assert official["expected_s"] == 600 + cell.OVERHEAD_S
     assert one(duration="official")["keys"]["min_duration"] == 600000
 
 
