@@ -145,6 +145,14 @@ def in_rounds(benchmark: Tree) -> dict[str, list[Tree]]:
     }
 
 
+def targets(entry: Tree) -> Tree:
+    """Return the least and the highest figure of each metric."""
+    return {
+        a["metric"]: [round(a.get(key) or math.inf, 8) for key in ("target", "upper")]
+        for a in entry["accuracy"]
+    }
+
+
 @each_artifact
 def test_a_null_has_its_reason(name: str) -> None:
     artifact = ARTIFACTS[name]
@@ -165,8 +173,8 @@ def test_gates_fit_origins(name: str) -> None:
         for o in artifact["origins"]
         if "mlcommons" in o
     }
-    if gate["how"] == "own-copy":
-        assert artifact["layout"]
+    if gate["how"] == "own-copy" and "layout" not in artifact:
+        assert artifact["unpublished"]["checksum"]
     if not artifact["origins"]:
         assert gate["how"] == "own-copy" or "derive" in artifact
     if buckets and buckets <= MEMBERS_ONLY:
@@ -187,7 +195,9 @@ def test_origins_are_public_ones(name: str) -> None:
 def test_an_artifact_is_the_same_in_each_file() -> None:
     seen: Tree = {}
     for name, spec in ARTIFACTS.items():
-        assert seen.setdefault(name.partition("/")[2], spec) == spec, name
+        content = {key: spec.get(key) for key in ("type", "origins", "sha256", "layout", "derive")}
+        content["gate"] = (spec["gate"] or {}).get("name")
+        assert seen.setdefault(name.partition("/")[2], content) == content, name
 
 
 @each_reference
@@ -245,19 +255,16 @@ def test_numbers_are_those_of_the_rounds(name: str) -> None:
             for names in e.get(k, {}).values() for s in names
         }  # fmt: skip
         assert scenarios <= set(benchmark["scenarios"]), round_
+        # Of the two targets of one benchmark (99 % and 99.9 %) the file holds either.
+        assert not entries or any(targets(r) == targets(benchmark) for r in entries), round_
         for rules in entries[:1]:
-            mine = {a["metric"]: a for a in benchmark["accuracy"]}
-            for theirs in rules["accuracy"]:
-                ours = mine[theirs["metric"]]
-                for key in ("target", "upper"):
-                    if theirs.get(key) is not None:
-                        assert math.isclose(ours[key], theirs[key]), round_
             assert benchmark["performance_sample_count"] == rules["performance_sample_count"]
-            counts = {rules["performance_sample_count"], rules["accuracy_sample_count"]}
+            counts = [rules["performance_sample_count"], rules["accuracy_sample_count"]]
             assert benchmark["dataset"]["samples"] in counts
             assert benchmark["loadgen_model"] == rules["loadgen_name"]
-            if not rules["use_token_latencies"] and "latency_limit_ms" in rules:
-                assert benchmark["latency_limit_ms"] == rules["latency_limit_ms"]
+            if not rules["use_token_latencies"]:
+                for scenario, limit in rules.get("latency_limit_ms", {}).items():
+                    assert benchmark["latency_limit_ms"][scenario] == limit
 
 
 @each_benchmark
@@ -323,14 +330,19 @@ def flags_of(code: str) -> dict[str, set[str] | None]:
     found: dict[str, set[str] | None] = {}
     for call in (n for n in ast.walk(module) if isinstance(n, ast.Call)):
         function = ast.unparse(call.func).rpartition(".")[2]
-        names = [a.value for a in call.args if isinstance(a, ast.Constant)]
+        lists = [k.value.elts for k in call.keywords if k.arg == "arg_names"]
+        names = [
+            a.value
+            for a in (*call.args, *(name for names in lists for name in names))
+            if isinstance(a, ast.Constant)
+        ]
         limits = next((k.value for k in call.keywords if k.arg == "choices"), None)
         choices = None
         if isinstance(limits, (ast.List, ast.Tuple, ast.Set)):
             choices = {str(c.value) for c in limits.elts if isinstance(c, ast.Constant)}
         elif limits is not None:
             choices = keys.get(ast.unparse(limits).removesuffix(".keys()"))
-        if function == "add_argument":
+        if function == "add_argument" or lists:
             found |= {str(n): choices for n in names if str(n).startswith("-")}
         elif function.startswith("DEFINE_") and names:
             found[f"--{names[0]}"] = None
