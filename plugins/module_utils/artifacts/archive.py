@@ -30,6 +30,15 @@ def unpack(store: Store, archive: Path, kind: str, name: str) -> tuple[Files, bo
     """
     limits = _Limits(store, archive, name)
     try:
+        return _unpacked(limits, archive, kind)
+    except BaseException:
+        store.drop(limits.taken)
+        raise
+
+
+def _unpacked(limits: _Limits, archive: Path, kind: str) -> tuple[Files, bool]:
+    name = limits.name
+    try:
         if kind == "gz":
             with gzip.open(archive, "rb") as f:
                 return {name: limits.take(f.read, 0, False)}, True
@@ -50,6 +59,7 @@ class _Limits:
         self._store = store
         self._most = max(_FREE_BYTES, archive.stat().st_size * _MOST_RATIO)
         self._bytes = self._members = self._looked = 0
+        self.taken: list[str] = []
 
     def member(self) -> None:
         """Count a member of any kind."""
@@ -62,6 +72,7 @@ class _Limits:
         if self._bytes + stated > self._most:
             self._refuse()
         sha256, count = self._store.take_stream(self._counted(read), stated)
+        self.taken.append(sha256)
         return entry(sha256, count, executable)
 
     def _counted(self, read: Callable[[int], bytes]) -> Iterator[bytes]:

@@ -16,6 +16,7 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
 from email.message import Message
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Iterator, Mapping
 from urllib.parse import unquote, urlsplit, urlunsplit
@@ -125,9 +126,15 @@ def open_url(remote: Remote, access: Access, more: Mapping[str, str], follow: bo
     certificates = next(
         (v for n in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE") if (v := access.lookup(n))), None
     )
-    context = ssl.create_default_context(cafile=certificates)
-    opener = urllib.request.build_opener(*handlers, urllib.request.HTTPSHandler(context=context))
+    https = urllib.request.HTTPSHandler(context=_trusting(certificates))
+    opener = urllib.request.build_opener(*handlers, https)
     return opener.open(request, timeout=_TIMEOUT_S)
+
+
+@lru_cache(maxsize=None)
+def _trusting(certificates: str | None) -> ssl.SSLContext:
+    """Return what checks servers' certificates; reading them costs more than a small file."""
+    return ssl.create_default_context(cafile=certificates)
 
 
 class _Proxies(urllib.request.ProxyHandler):

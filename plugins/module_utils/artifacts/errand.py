@@ -10,6 +10,7 @@ import json
 import threading
 from concurrent import futures
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Mapping
 
 from . import download
@@ -52,8 +53,8 @@ class Errand:
             self.store.publish(part, sha256)
         return entry(sha256, count, False)
 
-    def bring_all(self, remotes: Mapping[str, download.Remote]) -> Files:
-        """Bring many files, a few at a time; return them by path.
+    def bring_all(self, remotes: Mapping[str, download.Remote], unverified: int = 0) -> Taken:
+        """Bring the files of an upstream's list, a few at a time.
 
         What came is noted, so that a later call goes on where this one stopped; the first fault
         ends all. Raises ArtifactError.
@@ -79,7 +80,7 @@ class Errand:
         for ended in todo:
             if not ended.cancelled():
                 ended.result()
-        return files
+        return Taken(files, "upstream manifest", unverified=unverified, notes=notes.path)
 
     def _is_here(self, about: Mapping[str, Any]) -> bool:
         path = self.store.file_path(about["sha256"])
@@ -115,7 +116,8 @@ class Taken:
     """What an origin gave: files that are in the store now, or a copy in a place of the lab's.
 
     `single` tells that the artifact is this one file and no tree; `in_place` is the path of a copy
-    that stays where it is; `unverified` counts files for which upstream publishes no digest.
+    that stays where it is; `unverified` counts files for which upstream publishes no digest;
+    `notes` lists what came so far and has no use once the artifact is published.
     """
 
     files: Files
@@ -123,3 +125,4 @@ class Taken:
     single: bool = False
     in_place: str | None = None
     unverified: int = 0
+    notes: Path | None = None

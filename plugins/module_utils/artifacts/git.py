@@ -22,7 +22,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 from .base import Access, ArtifactError, shown
 from .errand import Errand, Taken
 from .store import Store
-from .tree import Files, entry, follow, safe_path
+from .tree import Files, entry, follow, leads_out, safe_path
 
 _LIMIT_S = 3600
 _BLOCK = 1 << 20
@@ -83,6 +83,8 @@ def _submodule(
 
 def _submodule_url(parent: Repository, origin: Mapping[str, Any], path: str) -> str:
     """Return where .gitmodules says that a submodule comes from."""
+    blobs, _links = parent.listing(origin["commit"], [".gitmodules"])
+    parent.bring({oid for oid, _executable in blobs.values()})
     text = parent.run("config", "--blob", f"{origin['commit']}:.gitmodules", "--list").decode()
     values = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
     name = next((k[: -len(".path")] for k, v in values.items() if v == path), "")
@@ -112,7 +114,7 @@ def _export(errand: Errand, url: str, commit: str, paths: Sequence[str]) -> File
     }
     targets = {p: repository.run("cat-file", "blob", oid).decode() for p, oid in links.items()}
     # of a repository only a part is wanted: a link to what is not, or to nothing, is left out
-    inside = {p: t for p, t in targets.items() if not t.startswith("/")}
+    inside = {p: t for p, t in targets.items() if not leads_out(p, t)}
     made, _dangling = follow(inside, files)
     return {**files, **made}
 

@@ -38,7 +38,7 @@ def take(errand: Errand, origin: Mapping[str, Any]) -> Taken:
     if not listed:
         raise ArtifactError(f"{name} has none of {', '.join(wanted) or 'the files'}.")
     remotes = {safe_path(r["path"]): _remote(errand, origin, r) for r in listed}
-    return Taken(errand.bring_all(remotes), "upstream manifest")
+    return errand.bring_all(remotes)
 
 
 def _is_wanted(path: str, globs: Sequence[str]) -> bool:

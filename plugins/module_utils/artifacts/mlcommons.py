@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
+from dataclasses import replace
 from email.message import Message
 from typing import Any, Mapping
 from urllib.parse import quote, urlsplit
@@ -52,8 +53,7 @@ def take(errand: Errand, origin: Mapping[str, Any]) -> Taken:
         raise ArtifactError(
             f"{shown(uri)} has no digest of any file; give the sha256 of the whole."
         )
-    files = errand.bring_all(remotes)
-    return Taken(files, "upstream manifest", single=len(files) == 1, unverified=unverified)
+    return replace(errand.bring_all(remotes, unverified), single=len(remotes) == 1)
 
 
 def parse(text: str, where: str) -> dict[str, str | None]:

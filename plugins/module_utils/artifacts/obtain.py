@@ -152,6 +152,8 @@ def _from(errand: Errand, spec: Spec, origin: _Json) -> Obtained:
         store.keep_file(digest, record)
     else:
         store.add_tree(taken.files, record)
+    if taken.notes:
+        taken.notes.unlink()
     for known in spec.origins if "mirror" in origin else [origin]:
         if not _near(known):
             store.set_pin(_canonical(known), _shown(known), digest)
@@ -192,8 +194,10 @@ def _url(errand: Errand, origin: _Json) -> Taken:
     if not kind:
         return Taken({name: found}, checked_by, single=True)
     whole = errand.store.file_path(found["sha256"])
-    files, single = archive.unpack(errand.store, whole, kind, name)
-    errand.store.drop([found["sha256"]])
+    try:
+        files, single = archive.unpack(errand.store, whole, kind, name)
+    finally:
+        errand.store.drop([found["sha256"]])
     return Taken(files, checked_by, single=single)
 
 

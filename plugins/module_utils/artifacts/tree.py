@@ -116,13 +116,19 @@ def follow(links: Mapping[str, str], files: Files) -> tuple[Files, list[str]]:
     return made, dangling
 
 
+def leads_out(path: str, written: str) -> bool:
+    """Return whether a link at `path` with this target leaves its tree."""
+    target = posixpath.normpath(posixpath.join(posixpath.dirname(path), written))
+    return written.startswith("/") or target.split("/")[0] == ".."
+
+
 def _end(path: str, links: Mapping[str, str]) -> str:
     """Return the path at the end of a chain of links, "" for a chain without end."""
     for _step in range(_LINK_STEPS):
         written = links[path]
-        target = posixpath.normpath(posixpath.join(posixpath.dirname(path), written))
-        if written.startswith("/") or target.split("/")[0] == "..":
+        if leads_out(path, written):
             raise ArtifactError(f"the link {path} -> {written} leads out of its tree.")
+        target = posixpath.normpath(posixpath.join(posixpath.dirname(path), written))
         if target not in links:
             return target
         path = target

@@ -19,7 +19,8 @@ class Server(ThreadingHTTPServer):
     keeps what was asked: (method, path, Range, Authorization) and all headers.
 
     `cut` ends a body early, `ranges` False ignores Range, `shift` answers another range, `stated`
-    lies about the length, `slow_s` waits between blocks.
+    lies about the length, `slow_s` waits between blocks, `gate` may answer in place of all that,
+    `etags` are sent along.
     """
 
     daemon_threads = True
@@ -37,6 +38,7 @@ class Server(ThreadingHTTPServer):
         self.shift = 0
         self.stated: int | None = None
         self.gate: Any = None
+        self.etags: dict[str, str] = {}
         self.slow_s = 0.0
         self.ended = threading.Event()
 
@@ -77,8 +79,9 @@ class Handler(BaseHTTPRequestHandler):
         server = self.server
         stated = {"Content-Length": str(server.stated or len(rest))}
         size = {"Transfer-Encoding": "chunked"} if server.chunked else stated
+        tagged = {"ETag": self.server.etags[self.path]} if self.path in self.server.etags else {}
         ranged = {"Content-Range": f"bytes {start}-/*"} if start or server.shift else {}
-        self.head(206 if ranged else 200, size | ranged)
+        self.head(206 if ranged else 200, size | ranged | tagged)
         if not body:
             return
         if server.chunked:
