@@ -179,7 +179,7 @@ def _provision(params: dict[str, Any], check: bool, result: dict[str, Any]) -> N
         python_env.Spec(**dict(e, python=params["python"], environment=params["environment"]))
         for e in params["envs"]
     ]
-    waiting = [s for s in specs if not python_env.ready(home, s.name)]
+    waiting = [s for s in specs if not python_env.ready(home, s)]
     for spec in waiting:
         result["missing_packages"] += python_env.missing_packages(spec)
     if check:

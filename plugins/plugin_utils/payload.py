@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..module_utils import python_env
 from .catalog import OURS, Catalog
 from .digest import canonical
 from .errors import BenchfleetError
@@ -42,23 +44,48 @@ def harness(catalog: Catalog, name: str, device: str, loadgen_version: str) -> d
     }
     folder = _folder(name, files)
     lock = implementation["devices"][device]
-    loadgen = lock_path(f"loadgen/loadgen-{loadgen_version}.txt")
-    paths = (loadgen, lock_path(lock["requirements"]))
-    texts = {path.name: _lock(path) for path in paths}
-    digest = canonical(texts)
-    env = {
-        "name": f"{name}-{device}-{digest[:12]}",
-        "requirements": texts,
-        "loadgen": loadgen.name,
-        "wheels": lock["wheels"],
-    }
+    env = environment([lock["requirements"]], loadgen_version)
     return {
         "driver": lock.get("driver"),
         "folder": folder,
-        "env": env,
+        "env": env | {"wheels": lock["wheels"]},
         "code": folder["digest"],
-        "lock": digest,
+        "lock": canonical(env["requirements"]),
     }
+
+
+def environment(
+    locks: list[str],
+    loadgen_version: str = "",
+    loadgen_source: str = "",
+    own: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """Return a locked environment: {name, requirements, loadgen, wheels} and, if it is given,
+    loadgen_source.
+
+    `locks` are named as in the catalog, `own` are locked texts by file name. An empty version
+    leaves LoadGen out; `loadgen_source` is a folder on the host whose sources are built in its
+    place. The name says what is in it, so that whoever needs the same gets the same.
+    Raises BenchfleetError when there is no such lock, or a text is not locked.
+    """
+    loadgen = f"loadgen-{loadgen_version}.txt" if loadgen_version else ""
+    names = ([f"loadgen/{loadgen}"] if loadgen else []) + locks
+    texts = {Path(n).name: _lock(lock_path(n)) for n in names} | dict(own or {})
+    if not texts:
+        raise BenchfleetError("an environment needs a lock: name LoadGen's version or a lock file.")
+    read = {name: python_env.read(text) for name, text in texts.items()}
+    for name, lock in read.items():
+        if not lock.parts() or "--hash=" not in lock.text:
+            raise BenchfleetError(f"{name} holds no hash-locked packages.")
+    machines = [set(lock.machines) for lock in read.values() if lock.machines]
+    digest = canonical([texts, loadgen_source] if loadgen_source else texts)
+    found = {
+        "name": f"{Path([*texts][-1]).stem}-{digest[:12]}",
+        "requirements": texts,
+        "loadgen": loadgen,
+        "wheels": sorted(set.intersection(*machines)) if machines else [],
+    }
+    return found | ({"loadgen_source": loadgen_source} if loadgen_source else {})
 
 
 def lock_path(name: str) -> Path:
