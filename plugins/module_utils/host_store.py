@@ -30,12 +30,15 @@ def sha256_of(path: str) -> str:
 
 
 @contextlib.contextmanager
-def locked(path: str) -> Iterator[None]:
-    """Hold an exclusive flock on `path` (made if missing): homes may be shared between hosts."""
+def locked(path: str) -> Iterator[int]:
+    """Hold an exclusive flock on `path` (made if missing): homes may be shared between hosts.
+
+    Gives the file descriptor, for processes that must hold the lock even if this one ends.
+    """
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     with Path(path).open("a", encoding="utf-8") as f:
         fcntl.flock(f, fcntl.LOCK_EX)
-        yield
+        yield f.fileno()
 
 
 def write_files(folder: str, files: list[dict[str, Any]], check: bool) -> bool:

@@ -283,7 +283,7 @@ def _build(
     params: dict[str, Any], environment: dict[str, str], check: bool, result: dict[str, Any]
 ) -> None:
     specs = [_environment(params, env, environment) for env in params["envs"]]
-    waiting = [s for s in specs if not python_env.ready(params["home"], s.name)]
+    waiting = [s for s in specs if not python_env.ready(params["home"], s)]
     for spec in waiting:
         result["missing_packages"] += python_env.missing_packages(spec)
     if check:
@@ -296,14 +296,11 @@ def _build(
 def _environment(
     params: dict[str, Any], env: dict[str, Any], environment: dict[str, str]
 ) -> python_env.Spec:
-    own = {k: v for k, v in env.items() if k != "loadgen_digest"}
-    source = Store(params["home"]).find(env["loadgen_digest"]) if env["loadgen_digest"] else None
-    return python_env.Spec(
-        **own,
-        python=params["python"],
-        environment=environment,
-        **({"loadgen_source": str(source)} if source else {}),
-    )
+    given = dict(env, python=params["python"], environment=environment)
+    source = env.get("loadgen_source")
+    if source:
+        given["loadgen_source"] = str(Store(params["home"]).path(source))
+    return python_env.Spec(**given)
 
 
 if __name__ == "__main__":

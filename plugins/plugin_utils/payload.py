@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..module_utils import python_env
 from .catalog import OURS, Catalog
 from .digest import canonical
 from .errors import BenchfleetError
@@ -40,8 +41,7 @@ def harness(catalog: Catalog, cell: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the harness of a planned cell needs on its host.
 
     Keys: driver (the probe's fact that the device needs, or None), folder (as job_files), envs
-    (placeholder -> {name, requirements, loadgen, wheels, loadgen_digest}), code and lock (digests).
-    The cell's `loadgen_digest` is a tree of LoadGen in place of the locked one, or None.
+    (placeholder -> as `environment` returns it), code and lock (digests). The cell's `loadgen_digest` is a tree of LoadGen in place of the locked one, or None.
     Raises BenchfleetError when there is no lock of that name or LoadGen version.
     """
     how, implementation = cell["recipe"], cell["implementation"]
@@ -50,10 +50,7 @@ def harness(catalog: Catalog, cell: Mapping[str, Any]) -> dict[str, Any]:
         str(p.relative_to(root)): p.read_bytes() for p in sorted(root.rglob("*.py")) if p.is_file()
     }
     folder = _folder(implementation, files)
-    envs = {
-        word: _environment(word, lock, cell, how["wheels"])
-        for word, lock in how["environments"].items()
-    }
+    envs = {word: _environment(word, lock, cell) for word, lock in how["environments"].items()}
     return {
         "driver": how["driver"],
         "folder": folder,
@@ -63,24 +60,48 @@ def harness(catalog: Catalog, cell: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _environment(
-    word: str, lock: str, cell: Mapping[str, Any], wheels: Sequence[str]
+def _environment(word: str, lock: str, cell: Mapping[str, Any]) -> dict[str, Any]:
+    """Return one environment of a cell. An accuracy script reads a log that LoadGen has left; it
+    has no use for LoadGen itself."""
+    if word != "python":
+        return environment([lock])
+    made = environment([lock], cell["loadgen_version"], cell.get("loadgen_digest") or "")
+    own = cell["recipe"]["wheels"]
+    return made | ({"wheels": list(own)} if own else {})
+
+
+def environment(
+    locks: list[str],
+    loadgen_version: str = "",
+    loadgen_source: str = "",
+    own: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Return one locked environment. Its name says what is in it, so that equal ones are shared."""
-    own = lock_path(lock)
-    # An accuracy script reads a log that LoadGen has left; it has no use for LoadGen itself.
-    loadgen = lock_path(f"loadgen/loadgen-{cell['loadgen_version']}.txt")
-    paths = (loadgen, own) if word == "python" else (own,)
-    texts = {path.name: _lock(path) for path in paths}
-    source = cell.get("loadgen_digest") if word == "python" else None
-    digest = canonical([texts, source] if source else texts)
-    return {
-        "name": f"{own.stem}-{digest[:12]}",
+    """Return a locked environment: {name, requirements, loadgen, wheels} and, if it is given,
+    loadgen_source.
+
+    `locks` are named as in the catalog, `own` are locked texts by file name. An empty version
+    leaves LoadGen out; `loadgen_source` is a folder on the host, or the digest of a tree there,
+    whose sources are built in its place. The name says what is in it, so that whoever needs the same gets the same.
+    Raises BenchfleetError when there is no such lock, or a text is not locked.
+    """
+    loadgen = f"loadgen-{loadgen_version}.txt" if loadgen_version else ""
+    names = ([f"loadgen/{loadgen}"] if loadgen else []) + locks
+    texts = {Path(n).name: _lock(lock_path(n)) for n in names} | dict(own or {})
+    if not texts:
+        raise BenchfleetError("an environment needs a lock: name LoadGen's version or a lock file.")
+    read = {name: python_env.read(text) for name, text in texts.items()}
+    for name, lock in read.items():
+        if not lock.parts() or "--hash=" not in lock.text:
+            raise BenchfleetError(f"{name} holds no hash-locked packages.")
+    machines = [set(lock.machines) for lock in read.values() if lock.machines]
+    digest = canonical([texts, loadgen_source] if loadgen_source else texts)
+    found = {
+        "name": f"{Path([*texts][-1]).stem}-{digest[:12]}",
         "requirements": texts,
-        "loadgen": loadgen.name if word == "python" else "",
-        "wheels": list(wheels),
-        "loadgen_digest": source,
+        "loadgen": loadgen,
+        "wheels": sorted(set.intersection(*machines)) if machines else [],
     }
+    return found | ({"loadgen_source": loadgen_source} if loadgen_source else {})
 
 
 def lock_path(name: str) -> Path:

@@ -28,7 +28,7 @@ class Recipe:
 
     `environments` and `artifacts` go from placeholder to lock (`<role>/<file>`) and to the name of
     the artifact. `source` is the tree of the harness (None: it is the role's own files), `wheels`
-    the machine types with wheels for everything, `driver` the probe's fact that the device needs,
+    the machine types with wheels (empty: as the locks say), `driver` the probe's fact that the device needs,
     `scores` a variant's own accuracy (None: the benchmark's).
     """
 
@@ -93,7 +93,7 @@ def recipe(
         environments={"python": setup["requirements"]},
         artifacts={part: (benchmark[part] or {}).get("artifact") for part in ("model", "dataset")},
         driver=setup.get("driver"),
-        wheels=tuple(setup["wheels"]),
+        wheels=tuple(setup.get("wheels", ())),
     )
 
 
@@ -133,7 +133,6 @@ def _from_benchmark(
         scenarios=tuple(backend.get("scenarios", ())),
         scores=tuple(variant["accuracy"]) if variant else None,
         driver=known.get("driver"),
-        wheels=tuple(known.get("wheels", ())),
         why_not=_why_not(setup, section["accuracy"], mode),
     )
 

@@ -32,7 +32,7 @@ def interpreter(checkout: Path, home: Path) -> Path:
     home.mkdir(parents=True, exist_ok=True)
     folder = home / "envs" / spec.name
     python = folder / "bin" / "python"
-    if python_env.ready(str(home), spec.name) and not _works(python):
+    if python_env.ready(str(home), spec) and not _works(python):
         (folder / "benchfleet.json").unlink()
     python_env.build(str(home), spec)
     return python
