@@ -76,9 +76,13 @@ def query_argv(manager: str, names: Sequence[str]) -> list[str]:
 
 
 def parse_query(text: str) -> dict[str, str]:
-    """Return name -> version of what is installed, from the output of `query_argv`."""
-    rows = (line.split("\t") for line in text.splitlines())
-    return {row[0]: row[2] for row in rows if len(row) == 3 and row[1] == "installed"}
+    """Return name -> version of what is installed, from the output of `query_argv`.
+
+    `name-version-release`, which rpm and dnf take for a name too, is in it as well.
+    """
+    rows = [line.split("\t") for line in text.splitlines()]
+    found = [(row[0], row[2]) for row in rows if len(row) == 3 and row[1] == "installed"]
+    return {**dict(found), **{f"{name}-{version}": version for name, version in found}}
 
 
 def missing(wanted: Sequence[Wanted], installed: Mapping[str, str]) -> list[Wanted]:
