@@ -30,7 +30,8 @@ def harness(catalog: Catalog, name: str, device: str, loadgen_version: str) -> d
     """Return an implementation's harness folder and locked environment for a device and LoadGen
     version.
 
-    Keys: driver (the probe's fact that the device needs, or None), folder (as job_files), env
+    Keys: driver (the probe's fact that the device needs, or None), driver_minimum (its oldest
+    version, or None), folder (as job_files), env
     {name, requirements, loadgen, wheels}, code and lock (digests).
     Raises BenchfleetError when there is no lock for that version.
     """
@@ -52,6 +53,7 @@ def harness(catalog: Catalog, name: str, device: str, loadgen_version: str) -> d
     }
     return {
         "driver": lock.get("driver"),
+        "driver_minimum": lock.get("driver_minimum"),
         "folder": folder,
         "env": env,
         "code": folder["digest"],

@@ -34,6 +34,7 @@ class Request:
     rerun: bool = False
     recalibrate: bool = False
     debug: bool = False
+    preflight_only: bool = False
     run_prefix: str = ""
     device: str = ""
     on_busy: str = "wait"
@@ -72,7 +73,7 @@ _LISTS = (
     "model_sha256",
 )
 _WITH_ALL = ("benchmark", "scenario", "mode", "implementation", "sut")
-_BOOLS = ("rerun", "recalibrate", "debug", "affinity")
+_BOOLS = ("rerun", "recalibrate", "debug", "preflight_only", "affinity")
 _INTS = ("samples", "threads", "instances", "batch_size")
 _FLOATS = ("time_limit", "target_qps", "target_latency", "latency_limit")
 
