@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from .catalog import Catalog
 from .errors import BenchfleetError, nearest
 
 NAME = "consents.json"
@@ -35,27 +36,35 @@ def given(results: str | Path) -> dict[str, dict[str, Any]]:
         ) from None
 
 
-def record(
-    results: str | Path, name: str, by: str, gates: Mapping[str, Gate], now: datetime
-) -> bool:
-    """Record a consent to one of the catalog's `gates`; return whether it is new.
+def gates(catalog: Catalog) -> dict[str, Gate]:
+    """Return what the catalog's artifacts ask a consent for: name -> {name, where, terms}."""
+    found: dict[str, Gate] = {}
+    for name in catalog.names("benchmarks"):
+        for artifact in catalog.get("benchmarks", name).get("artifacts", {}).values():
+            gate = artifact.get("gate")
+            if gate and gate["how"] == "consent":
+                found.setdefault(gate["name"], gate)
+    return found
 
-    One that was given stays as it is. Raises BenchfleetError for a name that asks for no consent.
-    """
-    before = given(results)
-    if name in before:
-        return False
-    if name not in gates:
-        raise BenchfleetError(f"consent={name} is not asked for.{nearest(name, gates)}")
+
+def entry(name: str, by: str, asked: Mapping[str, Gate], now: datetime) -> dict[str, str]:
+    """Return the record of a consent. Raises BenchfleetError for a name that nothing asks for, or
+    when nobody says who agrees."""
+    if name not in asked:
+        raise BenchfleetError(f"consent={name} is not asked for.{nearest(name, asked)}")
     if not by.strip():
-        raise BenchfleetError('consent_by must say who agrees: -e consent_by="Jane Doe, Acme".')
-    gate = gates[name]
+        raise BenchfleetError('say who agrees: -e consent_by="Jane Doe, Acme".')
+    gate = asked[name]
     at = now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    entry = {"by": by.strip(), "at": at, "where": gate["where"], "terms": gate["terms"]}
+    return {"by": by.strip(), "at": at, "where": gate["where"], "terms": gate["terms"]}
+
+
+def record(results: str | Path, name: str, given_now: Mapping[str, str]) -> None:
+    """Add a consent to those of a results folder; one that was given before stays as it is."""
     path = Path(results).expanduser() / NAME
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps({"format": 1, "consents": before | {name: entry}}, indent=1) + "\n"
+    every = {name: dict(given_now)} | given(results)
     partial = path.with_suffix(".partial")
+    text = json.dumps({"format": 1, "consents": every}, indent=1, sort_keys=True) + "\n"
     partial.write_text(text, encoding="utf-8")
     partial.replace(path)
-    return True

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -88,21 +88,27 @@ def parse(variables: Mapping[str, Any]) -> Request:
     return Request(**{name: _value(name, value) for name, value in given.items()})
 
 
-def check_names(extra_vars: Mapping[str, Any], settings: set[str], allowed: set[str]) -> None:
+def check_names(
+    extra_vars: Mapping[str, Any],
+    settings: set[str],
+    allowed: set[str],
+    names: Sequence[str] = NAMES,
+) -> None:
     """Refuse extra-vars that nobody reads, since a misspelt option would otherwise be dropped in
     silence.
 
     `settings` are the known `benchfleet_…` names; `allowed` are names of the lab's own
-    (`benchfleet_other_vars`). Raises BenchfleetError with the nearest spelling.
+    (`benchfleet_other_vars`); `names` are the options of the playbook. Raises BenchfleetError with
+    the nearest spelling.
     """
     for name in extra_vars:
-        if name in NAMES or name in settings or name in allowed:
+        if name in names or name in settings or name in allowed:
             continue
         if name.startswith("benchfleet_"):
             raise BenchfleetError(f"setting '{name}' does not exist.{nearest(name, settings)}")
         if not name.startswith(FOREIGN_PREFIXES):
             raise BenchfleetError(
-                f"option '{name}' does not exist.{nearest(name, NAMES)}"
+                f"option '{name}' does not exist.{nearest(name, names)}"
                 " (A variable of your own: name it in benchfleet_other_vars.)"
             )
 
