@@ -52,8 +52,9 @@ class ActionModule(ActionBase):
             self._show(table.planned(rows))
             return {"changed": any(r["todo"] for r in rows), "cells": rows}
         found = outcomes.conclude(session, results)
-        # A prepared cell was not run: what the last real call said of it stands.
-        changed = not common["debug"] and outcomes.write(session, results, found)
+        # Without a run, what the last real call said of a cell stands.
+        looked = common["debug"] or common["preflight_only"]
+        changed = not looked and outcomes.write(session, results, found)
         self._show(table.outcomes(found, results.root))
         summary = {"cells": [outcomes.brief(o) for o in found], "results": str(results.root)}
         return {

@@ -106,6 +106,7 @@ class ActionModule(ActionBase):
             "session": str(session.folder),
             "cells": len(cells),
             "hosts": list(by_host),
+            "preflight_only": asked.preflight_only,
         }
 
     @staticmethod
@@ -161,6 +162,7 @@ def _common(
         "controller": f"{getpass.getuser()}@{socket.gethostname()}:{results.root}",
         "recalibrate": asked.recalibrate,
         "debug": asked.debug,
+        "preflight_only": asked.preflight_only,
         "on_busy": asked.on_busy,
         "quiet_host": asked.quiet_host,
         "results": str(results.root),

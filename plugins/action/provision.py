@@ -36,7 +36,7 @@ class ActionModule(Stage):
         """Return what was done; `missing_packages` asks for packages of the operating system
         first, `artifacts` tells by identity where each artifact lies on the host."""
         found = session.read(host, "probe")
-        items = [i for i in found["work"] if i["action"] == "run"]
+        items = [i for i in session.work(host) or () if i["action"] == "run"]
         if not items:
             return {"changed": False}
         transfer.check_sftp(self._connection)

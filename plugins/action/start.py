@@ -46,7 +46,7 @@ class ActionModule(Stage):
         """Return the job's id, the jobs already under way that do some of the cells, and who is in
         the way."""
         found = session.read(host, "probe")
-        items = [i for i in found["work"] if i["action"] == "run"]
+        items = [i for i in session.work(host) or () if i["action"] == "run"]
         if session.common()["debug"]:
             items = _to_prepare(items)
         if not items or self._task.check_mode:

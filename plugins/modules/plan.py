@@ -108,4 +108,8 @@ hosts:
   returned: success
   type: list
   elements: str
+preflight_only:
+  description: Whether the request ends after the hosts were checked.
+  returned: success
+  type: bool
 """

@@ -24,7 +24,7 @@ _BRIEF = (
     *("id", "sut", "benchmark", "scenario", "mode", "outcome", "metric", "value", "unit"),
     *("validity", "accuracy", "run", "submittable"),
 )
-_STAGES = ("probe", "provision", "start", "watch", "gather")
+_STAGES = ("probe", "preflight", "provision", "start", "watch", "gather")
 
 
 def conclude(session: Session, results: Results) -> list[dict[str, Any]]:
@@ -34,7 +34,7 @@ def conclude(session: Session, results: Results) -> list[dict[str, Any]]:
     everything: list[dict[str, Any]] = []
     for host in session.hosts():
         stages = {name: session.read(host, name) or {} for name in _STAGES}
-        items = stages["probe"].get("work")
+        items = session.work(host)
         if items is None:
             own = [_blank(c) | _unreached(c, stages["probe"]) for c in session.cells(host)]
         else:
@@ -208,6 +208,9 @@ def _missing(
     item: dict[str, Any], stages: Mapping[str, Mapping[str, Any]], common: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Explain why a cell that was to run has no run here."""
+    if common["preflight_only"] and "checks" in stages["preflight"]:
+        text = "preflight_only: the host is ready, nothing was started"
+        return {"outcome": "skipped", "reasons": [_reason(text, item["cell"]["id"], "")]}
     if common["debug"] and stages["start"].get("prepared"):
         if stages["start"]["prepared"] == item["digest"]:
             text = str(stages["start"]["msg"])

@@ -40,8 +40,10 @@ def name(cell: Mapping[str, Any]) -> str:
 def harness(catalog: Catalog, cell: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the harness of a planned cell needs on its host.
 
-    Keys: driver (the probe's fact that the device needs, or None), folder (as job_files), envs
-    (placeholder -> as `environment` returns it), code and lock (digests). The cell's `loadgen_digest` is a tree of LoadGen in place of the locked one, or None.
+    Keys: driver (the probe's fact that the device needs, or None), driver_minimum (its oldest
+    version, or None), folder (as job_files), envs (placeholder -> as `environment` returns it),
+    code and lock (digests). The cell's `loadgen_digest` is a tree of LoadGen in place of the locked
+    one, or None.
     Raises BenchfleetError when there is no lock of that name or LoadGen version.
     """
     how, implementation = cell["recipe"], cell["implementation"]
@@ -53,6 +55,7 @@ def harness(catalog: Catalog, cell: Mapping[str, Any]) -> dict[str, Any]:
     envs = {word: _environment(word, lock, cell) for word, lock in how["environments"].items()}
     return {
         "driver": how["driver"],
+        "driver_minimum": how["driver_minimum"],
         "folder": folder,
         "envs": envs,
         "code": folder["digest"],
@@ -81,7 +84,8 @@ def environment(
 
     `locks` are named as in the catalog, `own` are locked texts by file name. An empty version
     leaves LoadGen out; `loadgen_source` is a folder on the host, or the digest of a tree there,
-    whose sources are built in its place. The name says what is in it, so that whoever needs the same gets the same.
+    whose sources are built in its place. The name says what is in it, so that whoever needs the
+    same gets the same.
     Raises BenchfleetError when there is no such lock, or a text is not locked.
     """
     loadgen = f"loadgen-{loadgen_version}.txt" if loadgen_version else ""

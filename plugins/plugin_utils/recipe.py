@@ -28,7 +28,8 @@ class Recipe:
 
     `environments` and `artifacts` go from placeholder to lock (`<role>/<file>`) and to the name of
     the artifact. `source` is the tree of the harness (None: it is the role's own files), `wheels`
-    the machine types with wheels (empty: as the locks say), `driver` the probe's fact that the device needs,
+    the machine types with wheels (empty: as the locks say), `driver` the probe's fact that the device needs
+    and `driver_minimum` its oldest version,
     `scores` a variant's own accuracy (None: the benchmark's).
     """
 
@@ -46,6 +47,7 @@ class Recipe:
     scenarios: tuple[str, ...] = ()
     scores: tuple[Mapping[str, Any], ...] | None = None
     driver: str | None = None
+    driver_minimum: str | None = None
     wheels: tuple[str, ...] = ()
     why_not: str | None = None
 
@@ -93,6 +95,7 @@ def recipe(
         environments={"python": setup["requirements"]},
         artifacts={part: (benchmark[part] or {}).get("artifact") for part in ("model", "dataset")},
         driver=setup.get("driver"),
+        driver_minimum=setup.get("driver_minimum"),
         wheels=tuple(setup.get("wheels", ())),
     )
 
@@ -133,6 +136,7 @@ def _from_benchmark(
         scenarios=tuple(backend.get("scenarios", ())),
         scores=tuple(variant["accuracy"]) if variant else None,
         driver=known.get("driver"),
+        driver_minimum=known.get("driver_minimum"),
         why_not=_why_not(setup, section["accuracy"], mode),
     )
 

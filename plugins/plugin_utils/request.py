@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -36,6 +36,7 @@ class Request:
     rerun: bool = False
     recalibrate: bool = False
     debug: bool = False
+    preflight_only: bool = False
     run_prefix: str = ""
     device: str = ""
     on_busy: str = "wait"
@@ -78,6 +79,8 @@ _LISTS = (
 )
 _WITH_ALL = ("benchmark", "scenario", "mode", "implementation", "variant", "sut")
 _BOOLS = ("rerun", "recalibrate", "debug", "affinity")
+_WITH_ALL = ("benchmark", "scenario", "mode", "implementation", "sut")
+_BOOLS = ("rerun", "recalibrate", "debug", "preflight_only", "affinity")
 _INTS = ("samples", "threads", "instances", "batch_size")
 _FLOATS = ("time_limit", "target_qps", "target_latency", "latency_limit")
 
@@ -92,21 +95,27 @@ def parse(variables: Mapping[str, Any]) -> Request:
     return Request(**{name: _value(name, value) for name, value in given.items()})
 
 
-def check_names(extra_vars: Mapping[str, Any], settings: set[str], allowed: set[str]) -> None:
+def check_names(
+    extra_vars: Mapping[str, Any],
+    settings: set[str],
+    allowed: set[str],
+    names: Sequence[str] = NAMES,
+) -> None:
     """Refuse extra-vars that nobody reads, since a misspelt option would otherwise be dropped in
     silence.
 
     `settings` are the known `benchfleet_…` names; `allowed` are names of the lab's own
-    (`benchfleet_other_vars`). Raises BenchfleetError with the nearest spelling.
+    (`benchfleet_other_vars`); `names` are the options of the playbook. Raises BenchfleetError with
+    the nearest spelling.
     """
     for name in extra_vars:
-        if name in NAMES or name in settings or name in allowed:
+        if name in names or name in settings or name in allowed:
             continue
         if name.startswith("benchfleet_"):
             raise BenchfleetError(f"setting '{name}' does not exist.{nearest(name, settings)}")
         if not name.startswith(FOREIGN_PREFIXES):
             raise BenchfleetError(
-                f"option '{name}' does not exist.{nearest(name, NAMES)}"
+                f"option '{name}' does not exist.{nearest(name, names)}"
                 " (A variable of your own: name it in benchfleet_other_vars.)"
             )
 

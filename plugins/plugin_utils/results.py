@@ -9,6 +9,7 @@ import functools
 import hashlib
 import json
 import os
+import shutil
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
@@ -152,6 +153,27 @@ class Results:
         """Yield every run directory."""
         for manifest in sorted((self.root / "runs").glob("*/*/*/*/*/*/manifest.json")):
             yield manifest.parent
+
+    def record(self, run: Path) -> dict[str, Any]:
+        """Return a run's run.json. Raises BenchfleetError when it is damaged."""
+        return _record(run)
+
+    def remove(self, runs: list[Path]) -> None:
+        """Remove stored runs, and what the index says of them.
+
+        Each is renamed out of the runs first, so that an interrupted removal leaves no half of one.
+        """
+        aside = self.root / "removed"
+        for run in runs:
+            aside.mkdir(exist_ok=True)
+            run.replace(aside / f"{os.getpid()}-{run.name}")
+            shutil.rmtree(aside / f"{os.getpid()}-{run.name}")
+        if runs and self.index.exists():
+            db = sqlite3.connect(self.index, timeout=60)
+            with closing(db), db:
+                keys = [(self._key(run),) for run in runs]
+                db.executemany("DELETE FROM runs WHERE path = ?", keys)
+        shutil.rmtree(aside, ignore_errors=True)
 
     def rebuild(self, rules_of: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> int:
         """Assess every stored run again and make the index anew; return how many runs it holds.

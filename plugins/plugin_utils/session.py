@@ -22,8 +22,8 @@ from urllib.parse import quote
 
 
 class Session:
-    """The stages' files below `folder`. Stages: 'plan' (the host's cells), 'probe', 'provision',
-    'start', 'watch', 'gather'."""
+    """The stages' files below `folder`. Stages: 'plan' (the host's cells), 'probe', 'preflight',
+    'provision', 'start', 'watch', 'gather'."""
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
@@ -63,6 +63,20 @@ class Session:
             return json.loads(self._path(host, stage).read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
+
+    def work(self, host: str) -> list[dict[str, Any]] | None:
+        """Return the probe's work items; those that the preflight refused have that action. None
+        where the probe did not get there."""
+        items: list[dict[str, Any]] | None = (self.read(host, "probe") or {}).get("work")
+        refused = (self.read(host, "preflight") or {}).get("refused")
+        if not items or not refused:
+            return items
+        return [
+            i | {"action": "refuse", "reason": refused[i["digest"]]}
+            if i["digest"] in refused
+            else i
+            for i in items
+        ]
 
     def hosts(self) -> Iterable[str]:
         """Return the hosts that have cells, in planned order."""

@@ -107,7 +107,7 @@ class Stage(ActionBase):
             self._keep_alive()
             self._connection._connect()
         code, out, err = self._connection.exec_command(text, sudoable=False)
-        return code, _text(out), _text(err)
+        return code, text_of(out), text_of(err)
 
 
 def printable(text: str) -> str:
@@ -137,5 +137,6 @@ def module_result(result: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
-def _text(raw: Any) -> str:
+def text_of(raw: Any) -> str:
+    """Return what a connection brought as text."""
     return raw.decode("utf-8", "replace") if isinstance(raw, bytes) else str(raw)

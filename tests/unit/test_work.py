@@ -26,7 +26,12 @@ from ansible_collections.benchfleet.mlperf.plugins.plugin_utils.results import R
 from ansible_collections.benchfleet.mlperf.plugins.plugin_utils.session import Session
 
 CATALOG = Catalog()
-COMMON: dict[str, Any] = {"rerun": False, "recalibrate": False, "debug": False}
+COMMON: dict[str, Any] = {
+    "rerun": False,
+    "recalibrate": False,
+    "debug": False,
+    "preflight_only": False,
+}
 COMMON |= {"paths": {}, "controller": "me"}
 PAYLOAD: dict[str, Any] = {"code": "c" * 64, "lock": "l" * 64, "driver": None}
 JOB = "20260101T000000Z-00000001"
