@@ -20,7 +20,7 @@ from ansible.utils.vars import load_extra_vars
 
 from ..module_utils.artifacts.base import Access
 from ..module_utils.artifacts.store import Store
-from ..plugin_utils import network, payload, planner, request
+from ..plugin_utils import consents, network, payload, planner, request
 from ..plugin_utils.catalog import Catalog
 from ..plugin_utils.digest import canonical
 from ..plugin_utils.errors import BenchfleetError
@@ -59,7 +59,6 @@ class ActionModule(ActionBase):
                 "calibrate": {"type": "bool", "default": False},
                 "store": {"type": "str", "default": "~/.cache/benchfleet"},
                 "inference_repo": {"type": "str", "default": Lab.inference_repo},
-                "consents": {"type": "list", "elements": "str", "default": []},
                 "proxy": {"type": "dict", "default": {}},
                 "ca_bundle": {"type": "str", "default": ""},
                 "pip_index_url": {"type": "str", "default": ""},
@@ -84,7 +83,7 @@ class ActionModule(ActionBase):
             raise BenchfleetError(
                 "no host of this play is in the group 'suts'; see inventories/lab.example.ini."
             )
-        lab = Lab({}, frozenset(given["consents"]), given["inference_repo"])
+        lab = Lab({}, frozenset(consents.given(results.root)), given["inference_repo"])
         cells = planner.plan(asked, hosts, catalog, given["calibrate"], lab)
         if not cells:
             raise BenchfleetError(

@@ -69,12 +69,12 @@ class ActionModule(Stage):
 
 
 def _arguments(needs: list[preflight.Need], home: str, options: dict[str, Any]) -> dict[str, Any]:
-    envs = {n.env["name"]: n.env["wheels"] for n in needs}
+    envs = {env["name"]: env for need in needs for env in need.envs}
     return {
         **options,
         "home": home,
         "artifacts": sorted({a for n in needs for a in n.artifacts if a}),
-        "envs": [{"name": n, "wheels": w} for n, w in envs.items()],
+        "envs": list(envs.values()),
         "accelerators": sorted({n.vendor for n in needs if n.vendor}),
         "ports": sorted({p for n in needs for p in n.ports}),
         "runtimes": sorted({n.runtime for n in needs if n.runtime}),

@@ -194,14 +194,13 @@ def user_name() -> str:
         return str(os.geteuid())
 
 
-def missing_packages(envs: Iterable[dict[str, Any]], python: str) -> list[str]:
-    """Packages of the operating system that building the environments ({name, wheels}) needs.
+def missing_packages(specs: Iterable[python_env.Spec]) -> list[str]:
+    """Packages of the operating system that building the environments needs.
 
     Raises HostError when the Python that the lab named does not run.
     """
     found: dict[str, None] = {}
-    for env in envs:
-        spec = python_env.Spec(env["name"], {}, "", env["wheels"], python)
+    for spec in specs:
         found.update(dict.fromkeys(python_env.missing_packages(spec)))
     return list(found)
 

@@ -46,11 +46,6 @@ options:
     description: Clone of mlcommons/inference, an address or a path on the controller.
     type: str
     default: https://github.com/mlcommons/inference
-  consents:
-    description: Names of the licences that the lab has agreed to.
-    type: list
-    elements: str
-    default: []
   proxy:
     description: Proxies, V(http), V(https) and V(no).
     type: dict

@@ -44,20 +44,10 @@ options:
     elements: str
     default: []
   envs:
-    description: The environments that the cells need. Set by the controller half.
+    description: The locked environments that the cells use. Set by the controller half.
     type: list
     elements: dict
     default: []
-    suboptions:
-      name:
-        description: Name of the environment.
-        type: str
-        required: true
-      wheels:
-        description: Machine types for which everything has wheels.
-        type: list
-        elements: str
-        required: true
   accelerators:
     description: Vendors whose accelerators the cells use. Set by the controller half.
     type: list
@@ -121,15 +111,7 @@ def main() -> None:
             "quota_gb": {"type": "float", "default": 0},
             "home": {"type": "str"},
             "artifacts": {"type": "list", "elements": "str", "default": []},
-            "envs": {
-                "type": "list",
-                "elements": "dict",
-                "default": [],
-                "options": {
-                    "name": {"type": "str", "required": True},
-                    "wheels": {"type": "list", "elements": "str", "required": True},
-                },
-            },
+            "envs": {"type": "list", "elements": "dict", "default": []},
             "accelerators": {
                 "type": "list",
                 "elements": "str",
@@ -153,14 +135,15 @@ def main() -> None:
 
 def _facts(params: dict[str, Any]) -> dict[str, Any]:
     home, user = params["home"], preflight.user_name()
-    waiting = [e for e in params["envs"] if not python_env.ready(home, e["name"])]
-    packages = preflight.missing_packages(waiting, params["python"])
+    specs = [python_env.Spec(**dict(e, python=params["python"])) for e in params["envs"]]
+    waiting = [s for s in specs if not python_env.ready(home, s)]
+    packages = preflight.missing_packages(waiting)
     return {
         "user": user,
         "disk": preflight.disk(home),
         "used": preflight.used(home) if params["quota_gb"] else None,
         "artifacts": preflight.sizes(home, params["artifacts"]),
-        "waiting_envs": [e["name"] for e in waiting],
+        "waiting_envs": [s.name for s in waiting],
         "missing_packages": packages,
         "root": preflight.may_become_root() if packages else None,
         "memory": preflight.memory(),

@@ -49,7 +49,7 @@ class Need:
     driver_minimum: str
     devices: tuple[str, ...]
     runtime: str | None
-    env: Json
+    envs: Sequence[Json]
     artifacts: tuple[str | None, ...]
     cpus: int
     power: bool
@@ -72,7 +72,7 @@ def need(item: Json, payloads: Json) -> Need:
     cell = item["cell"]
     payload = payloads[cell["payload"]]
     options = cell.get("options") or {}
-    places = [p for p in (item["model"], item["dataset"]) if p]
+    places = item["places"].values()
     return Need(
         digest=item["digest"],
         benchmark=cell["benchmark"],
@@ -83,7 +83,7 @@ def need(item: Json, payloads: Json) -> Need:
         driver_minimum=payload.get("driver_minimum") or "",
         devices=tuple(cell["devices"]),
         runtime=cell.get("runtime"),
-        env=payload["env"],
+        envs=tuple(payload["envs"].values()),
         artifacts=tuple(p["sha256"] for p in places if p["sha256"] or not p["path"]),
         cpus=(options.get("threads") or 1) * (options.get("instances") or 1),
         power=bool(cell.get("power")),
@@ -312,7 +312,7 @@ def _gate(gate: Json, lab: Lab, own: tuple[str, ...]) -> Check:
 
 def _packages(facts: Json, needs: Sequence[Need], lab: Lab) -> Iterator[Check]:
     waiting = set(facts["waiting_envs"])
-    digests = tuple(n.digest for n in needs if n.env["name"] in waiting)
+    digests = tuple(n.digest for n in needs if {e["name"] for e in n.envs} & set(waiting))
     names = " ".join(facts["missing_packages"])
     if not digests:
         return

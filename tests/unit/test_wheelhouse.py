@@ -14,9 +14,10 @@ from typing import Any
 
 import pytest
 from ansible_collections.benchfleet.mlperf.plugins.action import python_env as action
-from ansible_collections.benchfleet.mlperf.plugins.plugin_utils import payload, wheelhouse
+from ansible_collections.benchfleet.mlperf.plugins.plugin_utils import payload, planner, wheelhouse
 from ansible_collections.benchfleet.mlperf.plugins.plugin_utils.catalog import Catalog
 from ansible_collections.benchfleet.mlperf.plugins.plugin_utils.errors import BenchfleetError
+from ansible_collections.benchfleet.mlperf.plugins.plugin_utils.request import parse
 from ansible_collections.benchfleet.mlperf.plugins.plugin_utils.wheelhouse import Target, unmarked
 
 HOST = Target("3.11.7", "x86_64", (2, 35))
@@ -146,8 +147,9 @@ GIVEN: dict[str, Any] = {
 
 
 def test_a_role_names_the_environment_as_a_run_does() -> None:
-    version = Catalog().get("rounds", "v6.1")["loadgen"]["version"]
-    run = payload.harness(Catalog(), "onnx", "cpu", version)["env"]
+    asked = parse({"benchmark": "digits", "round": "v6.1"})
+    (cell, *_others) = planner.plan(asked, {"n": {}}, Catalog())
+    run = payload.harness(Catalog(), cell)["envs"]["python"]
     role = action.environment(GIVEN | {"round": "v6.1", "locks": ["framework/onnxruntime-cpu.txt"]})
     assert {k: v for k, v in role.items() if k != "wheels"} == {
         k: v for k, v in run.items() if k != "wheels"
