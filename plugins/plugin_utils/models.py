@@ -66,9 +66,8 @@ def models(request: Request, benchmark: Mapping[str, Any], catalog: Catalog) -> 
 def artifact_spec(model: Mapping[str, Any], tags: list[str]) -> dict[str, Any]:
     """Return a cell's model of origin 'url' or 'hf' as the artifact store takes it."""
     origin: dict[str, Any] = {"url": model["where"]}
-    if model["origin"] == "hf":
-        found = _HF.match(model["where"])
-        assert found, model["where"]
+    found = _HF.match(model["where"])
+    if found:
         origin = {"hf": found["repo"], "revision": found["revision"], "files": [found["file"]]}
     return {
         "name": model["name"],

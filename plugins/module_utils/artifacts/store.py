@@ -225,6 +225,16 @@ class Store:
                 fcntl.flock(f, fcntl.LOCK_EX)
             yield
 
+    def busy(self) -> bool:
+        """Return whether any process obtains something just now."""
+        for path in (self.base / ".locks").glob("*"):
+            with path.open("rb") as f:
+                try:
+                    fcntl.flock(f, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    return True
+        return False
+
     def pin(self, origin: Mapping[str, Any]) -> str | None:
         """Return the digest that an origin gave the first time, None when it gave none yet."""
         found = files_of_job.read_json(self._pin_path(origin)) or {}
