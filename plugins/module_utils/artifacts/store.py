@@ -241,18 +241,18 @@ class Store:
         digest = str(found.get("sha256"))
         return digest if is_digest(digest) else None
 
-    def set_pin(self, origin: Mapping[str, Any], shown: Mapping[str, Any], digest: str) -> None:
+    def set_pin(self, origin: Mapping[str, Any], digest: str) -> None:
         """Remember what an origin gave. Raises ArtifactError when it gave something else before."""
         path = self._pin_path(origin)
         first = self.pin(origin)
         if first and first != digest:
             raise ArtifactError(
-                f"{json.dumps(shown)} gave {digest}, the first time it gave {first}."
+                f"{json.dumps(origin)} gave {digest}, the first time it gave {first}."
                 f" If upstream changed it with good reason, remove {path}."
             )
         if not first:
             path.parent.mkdir(parents=True, exist_ok=True)
-            files_of_job.write_json(path, {"origin": shown, "sha256": digest})
+            files_of_job.write_json(path, {"origin": origin, "sha256": digest})
 
     def pin_name(self, origin: Mapping[str, Any]) -> str:
         """Return the file name of an origin's pin: the sha256 of its canonical JSON."""
