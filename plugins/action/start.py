@@ -129,6 +129,8 @@ def _spec(
     """Return one cell as the supervisor takes it: command, environment, files and settings, all
     resolved."""
     cell, how = item["cell"], item["cell"]["recipe"]
+    mode = "accuracy" if cell["mode"] == "accuracy" else "performance"
+    words = [*how["command"], *how["modes"].get(mode, ())]
     placed = {word: _placed(what, ready) for word, what in item["places"].items()}
     where = _where(item, common["payloads"][cell["payload"]], probe, placed)
     recorded = {k: v for k, v in cell.items() if k not in _NOT_RECORDED}
@@ -138,12 +140,12 @@ def _spec(
         "digest": item["digest"],
         "attempt": item["attempt"],
         "cell": recorded,
-        "argv": [part.format_map(where) for part in how["command"]],
+        "argv": [part.format_map(where) for part in words],
         "prefix": shlex.split(cell["run_prefix"]),
         "env": _environment(how["variables"], cell, where),
         "files": _files(cell, placed, catalog, common),
         "links": {n: t.format_map(where) for n, t in how["links"].items()},
-        "folders": [where["cache"]] if any("{cache}" in part for part in how["command"]) else [],
+        "folders": [where["cache"]] if any("{cache}" in part for part in words) else [],
         "accuracy": _accuracy(how["accuracy"], cell, where),
         "log_limit": limits.accuracy_log,
         "digests": _digests(item, placed),

@@ -94,7 +94,7 @@ entries:
       type: str
       returned: always
     used_by:
-      description: Running jobs that use it.
+      description: The running jobs and downloads that use it.
       type: list
       elements: str
       returned: always

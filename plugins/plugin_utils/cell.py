@@ -132,7 +132,10 @@ def make(context: Context, model: Model, scenario: str, mode: str) -> Cell:
         "time_limit_s": request.time_limit or max(600.0, expected * 4 + 300.0),
         "variant": how.variant if how else None,
         "rules": judged_by(
-            round_, benchmark, context.rules, model.reference, scenario, how and how.scores
+            *(round_, benchmark, context.rules, scenario),
+            reference=model.reference,
+            scores=how.scores if how else None,
+            own_loadgen=bool(request.loadgen_source),
         ),
         "signature": (benchmark["model"] or {}).get("signature"),
         "metric": benchmark["metric"],
@@ -236,12 +239,17 @@ def judged_by(
     round_: Mapping[str, Any],
     benchmark: Mapping[str, Any],
     rules: Mapping[str, Any],
-    reference: bool,
     scenario: str,
-    scores: Sequence[Mapping[str, Any]] | None = None,
+    *,
+    reference: bool,
+    scores: Sequence[Mapping[str, Any]] | None,
+    own_loadgen: bool,
 ) -> dict[str, Any]:
-    """Return what a run is assessed by; `scores` are those of a member of a family. A model of the
-    user's own has no accuracy target to reach."""
+    """Return what a run is assessed by.
+
+    `scores` are those of a member of a family. A model of the user's own (not `reference`) has no
+    accuracy target to reach, and the user's own LoadGen none of the round's versions.
+    """
     targets = (
         rules.get("accuracy_by_scenario", {}).get(scenario)
         or rules.get("accuracy")
@@ -254,7 +262,7 @@ def judged_by(
     return {
         "checker_name": names[0] if names else benchmark["name"],
         "accuracy": accuracy,
-        "loadgen_version": round_["loadgen"]["version"],
+        **({} if own_loadgen else {"loadgen_version": round_["loadgen"]["version"]}),
         "seeds": round_["seeds"],
     }
 

@@ -74,8 +74,17 @@ def rules_of(cell: Mapping[str, Any], catalog: Catalog) -> dict[str, Any]:
     known = [
         round_["benchmarks"][n] for n in benchmark["checker_names"] if n in round_["benchmarks"]
     ]
+    family = benchmark.get("reference", {}).get("variants", {})
+    variant = cell.get("variant")
+    usual = not variant or variant == next(iter(family), None)
     return judged_by(
-        round_, benchmark, known[0] if known else {}, cell["model"]["reference"], cell["scenario"]
+        round_,
+        benchmark,
+        known[0] if known and usual else {},
+        cell["scenario"],
+        reference=cell["model"]["reference"],
+        scores=family[variant]["accuracy"] if variant else None,
+        own_loadgen=bool(cell.get("loadgen_source")),
     )
 
 

@@ -26,11 +26,11 @@ TUNABLE = ("threads", "instances", "batch_size", "affinity")
 class Recipe:
     """What is started for one cell; words hold placeholders that the start of the job fills in.
 
-    `environments` and `artifacts` go from placeholder to lock (`<role>/<file>`) and to the name of
-    the artifact. `source` is the tree of the harness (None: it is the role's own files), `wheels`
-    the machine types with wheels (empty: as the locks say), `driver` the probe's fact that the device needs
-    and `driver_minimum` its oldest version,
-    `scores` a variant's own accuracy (None: the benchmark's).
+    `modes` are words behind the command in one mode. `environments` and `artifacts` go from
+    placeholder to lock (`<role>/<file>`) and to the name of the artifact. `source` is the tree of
+    the harness (None: it is the role's own files), `wheels` the machine types with wheels (empty:
+    as the locks say), `driver` the probe's fact that the device needs and `driver_minimum` its
+    oldest version, `scores` a variant's own accuracy (None: the benchmark's).
     """
 
     backend: str | None
@@ -39,6 +39,7 @@ class Recipe:
     variables: Mapping[str, str]
     environments: Mapping[str, str]
     artifacts: Mapping[str, str | None]
+    modes: Mapping[str, Any] = field(default_factory=dict)
     values: Mapping[str, Any] = field(default_factory=dict)
     links: Mapping[str, str] = field(default_factory=dict)
     accuracy: Mapping[str, Any] | None = None
@@ -123,8 +124,8 @@ def _from_benchmark(
         command=(
             *section["command"],
             *(word for layer in layers[1:] for word in layer.get("arguments", ())),
-            *section["modes"]["accuracy" if mode == "accuracy" else "performance"],
         ),
+        modes=section["modes"],
         variables=_merged(given, "variables"),
         values=_tuned(_merged(layers, "values"), asked, benchmark["name"]),
         environments=_environments(setup, section["accuracy"]),

@@ -101,17 +101,16 @@ def _tar(archive: Path, limits: _Limits) -> Files:
             if member.isdir():
                 continue
             path = safe_path(member.name)
-            if member.issym():
+            source = tar.extractfile(member) if member.isreg() else None
+            if source:
+                files[path] = limits.take(source.read, member.size, bool(member.mode & 0o100))
+            elif member.issym():
                 links[path] = member.linkname
             elif member.islnk():
                 target = safe_path(member.linkname)
                 if target not in files:
                     raise ArtifactError(f"{limits.name}: {path} is a link to nothing before it.")
                 files[path] = files[target]
-            elif member.isreg():
-                source = tar.extractfile(member)
-                assert source is not None
-                files[path] = limits.take(source.read, member.size, bool(member.mode & 0o100))
             else:
                 raise ArtifactError(f"{limits.name}: {path} is a device; the archive is refused.")
     return _with_links(files, links, limits.name)

@@ -28,7 +28,7 @@ _WORDS = {"job": ["job"], "loadgen": ["loadgen"]}
 @dataclass(frozen=True)
 class Entry:
     """One thing that a host keeps. `bytes` is what its files take, `digest` None unless it is an
-    artifact; `used_by` names the jobs that work with it."""
+    artifact; `used_by` tells who works with it: running jobs, downloads."""
 
     name: str
     type: str
@@ -49,7 +49,7 @@ def entries(store: Store) -> list[Entry]:
     found = [*_artifacts(store), *_folders(store.root), *_unfinished(store)]
     jobs = _jobs(store.root)
     return [
-        replace(e, used_by=[j for j, text in jobs.items() if _used(e, text)])
+        replace(e, used_by=e.used_by + [f"job {j}" for j, text in jobs.items() if _used(e, text)])
         for e in sorted(found, key=lambda e: (e.type, e.name, e.path))
     ]
 
@@ -70,7 +70,7 @@ def chosen(
 def clear(store: Store, wanted: Sequence[Entry], check: bool) -> tuple[list[Entry], int, list[str]]:
     """Remove entries, but none that a running job uses; return (gone, bytes freed, what stays and
     why). With `check` nothing is removed and the bytes are what it would free."""
-    kept = [f"{e.name} stays: the running job {e.used_by[0]} uses it" for e in wanted if e.used_by]
+    kept = [f"{e.name} stays: {e.used_by[0]} uses it" for e in wanted if e.used_by]
     gone = [e for e in wanted if not e.used_by]
     freed = freed_by(store, gone)
     if not check:
@@ -150,14 +150,14 @@ def _folders(root: Path) -> Iterator[Entry]:
 
 def _unfinished(store: Store) -> Iterator[Entry]:
     """Yield what downloads that are not over have left, and what crashed removals did."""
+    users = ["a download under way"] if store.busy() else []
     for digest in store.loose():
         path = store.file_path(digest)
-        yield Entry(
-            digest[:12], "unfinished", str(path), path.stat().st_size, ["unfinished"], digest
-        )
+        count = path.stat().st_size
+        yield Entry(digest[:12], "unfinished", str(path), count, ["unfinished"], digest, users)
     for path in sorted((store.base / ".parts").glob("*")):
         count = _bytes(path) if path.is_dir() else path.stat().st_size
-        yield Entry(path.name, "unfinished", str(path), count, ["unfinished"])
+        yield Entry(path.name, "unfinished", str(path), count, ["unfinished"], None, users)
 
 
 def _bytes(folder: Path) -> int:

@@ -63,8 +63,9 @@ class Errand:
         whole = sum(s for s in sizes if s is not None)
         notes = _Notes(self.store, remotes)
         done = {p: e for p, e in notes.read().items() if self._is_here(e)}
-        self.store.room(max(0, whole - sum(e["bytes"] for e in done.values())), self.name)
-        progress = self.progress(whole or self.bytes)
+        need = whole or self.bytes or 0
+        self.store.room(max(0, need - sum(e["bytes"] for e in done.values())), self.name)
+        progress = self.progress(need)
         progress.add(sum(e["bytes"] for e in done.values()))
         files = dict(done)
 

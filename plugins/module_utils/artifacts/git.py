@@ -16,7 +16,7 @@ import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Iterator, Mapping, Sequence
+from typing import IO, Any, Iterator, Mapping, Sequence, cast
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from .base import Access, ArtifactError, shown
@@ -238,21 +238,22 @@ class Repository:
         with subprocess.Popen(
             argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env
         ) as git:
-            assert git.stdin and git.stdout and git.stderr
+            asked, stream = cast("IO[bytes]", git.stdin), cast("IO[bytes]", git.stdout)
             for name in names:
-                git.stdin.write(f"{name}\n".encode())
-                git.stdin.flush()
-                header = git.stdout.readline().split()
+                asked.write(f"{name}\n".encode())
+                asked.flush()
+                header = stream.readline().split()
                 if len(header) != 3:
                     git.kill()
+                    said = _last(cast("IO[bytes]", git.stderr).read())
                     raise ArtifactError(
-                        f"{self.folder} lacks the content of a wanted file"
-                        f" ({_last(git.stderr.read())}); fetch it there, or use the address."
+                        f"{self.folder} lacks the content of a wanted file ({said});"
+                        " fetch it there, or use the address."
                     )
                 count = int(header[2])
-                found[name] = self._content(errand, git.stdout, name, count)
-                git.stdout.read(1)
-            git.stdin.close()
+                found[name] = self._content(errand, stream, name, count)
+                stream.read(1)
+            asked.close()
         return found
 
     @staticmethod

@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 from . import archive, download, git, huggingface, mirror, mlcommons, paths, tree
 from .base import Access, ArtifactError, Say, shown
 from .errand import Errand, Taken
+from .layout import check_layout
 from .store import Store, is_digest
 
 _Json = Dict[str, Any]
@@ -139,25 +140,28 @@ def _from(errand: Errand, spec: Spec, origin: _Json) -> Obtained:
             f"{spec.name} of {_where(origin)} has the digest {digest}, expected {errand.sha256};"
             " it was discarded."
         )
-    record = {**_about(spec), "origin": _shown(origin), "checked_by": taken.checked_by}
+    record = {**_about(spec), "origin": _canonical(origin), "checked_by": taken.checked_by}
     if taken.unverified:
         record["unverified"] = taken.unverified
         errand.say(f"{spec.name}: upstream has no digest of {taken.unverified} files; unverified")
     if taken.in_place:
         kind = "file" if taken.single else "tree"
         more = {"kind": kind, "bytes": tree.total(taken.files), "files": taken.files}
-        store.keep_in_place(digest, taken.in_place, {**record, **more})
-        return Obtained(digest, Path(taken.in_place), True, taken.checked_by)
+        changed = store.keep_in_place(digest, taken.in_place, {**record, **more})
+        return Obtained(digest, Path(taken.in_place), changed, taken.checked_by)
+    changed = store.record(digest) is None or not store.has(digest)
     if taken.single:
         store.keep_file(digest, record)
     else:
         store.add_tree(taken.files, record)
     if taken.notes:
         taken.notes.unlink()
-    for known in spec.origins if "mirror" in origin else [origin]:
+    # what the lab itself names needs no memory of what came first
+    remembered = spec.origins if "mirror" in origin else [origin]
+    for known in remembered if not spec.sha256 else []:
         if not _near(known):
-            store.set_pin(_canonical(known), _shown(known), digest)
-    return Obtained(digest, store.path(digest), True, taken.checked_by)
+            store.set_pin(_canonical(known), digest)
+    return Obtained(digest, store.path(digest), changed, taken.checked_by)
 
 
 def _take(errand: Errand, spec: Spec, origin: _Json) -> Taken:
@@ -184,7 +188,7 @@ def _url(errand: Errand, origin: _Json) -> Taken:
     parts = urlsplit(origin["url"])
     name = unquote(parts.path).rstrip("/").rsplit("/", 1)[-1] or errand.name
     if parts.scheme == "file":
-        found = paths.take(errand, {"path": unquote(parts.path), "copy": True}).files[name]
+        found = _local(errand, Path(unquote(parts.path)), md5)
     else:
         remote = download.Remote(
             shown(origin["url"]), origin["url"], sha256=sha256, md5=md5, more=_REFUSED
@@ -201,6 +205,14 @@ def _url(errand: Errand, origin: _Json) -> Taken:
     return Taken(files, checked_by, single=single)
 
 
+def _local(errand: Errand, path: Path, md5: str | None) -> _Json:
+    """Take a file by a file: address, as checked as one of the web."""
+    wrong = check_layout(path.parent, [{"path": path.name, **({"md5": md5} if md5 else {})}])
+    if wrong:
+        raise ArtifactError(f"{errand.name}: {wrong[0]}.")
+    return errand.store.take_file(path)
+
+
 _REFUSED = "Accept its licence there, or give a copy of your own."
 
 
@@ -214,12 +226,13 @@ def _about(spec: Spec) -> _Json:
 
 
 def _canonical(origin: _Json) -> _Json:
-    """Return an origin as its pin is named: without passwords."""
-    return {k: shown(v) if isinstance(v, str) else v for k, v in origin.items()}
-
-
-def _shown(origin: _Json) -> _Json:
-    return _canonical(origin)
+    """Return an origin as its pin is named and its record shows it: without passwords."""
+    clean: _Json = {}
+    for key, value in origin.items():
+        clean[key] = shown(value) if isinstance(value, str) else value
+        if isinstance(value, dict):
+            clean[key] = _canonical(value)
+    return clean
 
 
 def _where(origin: _Json) -> str:

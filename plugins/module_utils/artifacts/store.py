@@ -225,24 +225,34 @@ class Store:
                 fcntl.flock(f, fcntl.LOCK_EX)
             yield
 
+    def busy(self) -> bool:
+        """Return whether any process obtains something just now."""
+        for path in (self.base / ".locks").glob("*"):
+            with path.open("rb") as f:
+                try:
+                    fcntl.flock(f, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    return True
+        return False
+
     def pin(self, origin: Mapping[str, Any]) -> str | None:
         """Return the digest that an origin gave the first time, None when it gave none yet."""
         found = files_of_job.read_json(self._pin_path(origin)) or {}
         digest = str(found.get("sha256"))
         return digest if is_digest(digest) else None
 
-    def set_pin(self, origin: Mapping[str, Any], shown: Mapping[str, Any], digest: str) -> None:
+    def set_pin(self, origin: Mapping[str, Any], digest: str) -> None:
         """Remember what an origin gave. Raises ArtifactError when it gave something else before."""
         path = self._pin_path(origin)
         first = self.pin(origin)
         if first and first != digest:
             raise ArtifactError(
-                f"{json.dumps(shown)} gave {digest}, the first time it gave {first}."
+                f"{json.dumps(origin)} gave {digest}, the first time it gave {first}."
                 f" If upstream changed it with good reason, remove {path}."
             )
         if not first:
             path.parent.mkdir(parents=True, exist_ok=True)
-            files_of_job.write_json(path, {"origin": shown, "sha256": digest})
+            files_of_job.write_json(path, {"origin": origin, "sha256": digest})
 
     def pin_name(self, origin: Mapping[str, Any]) -> str:
         """Return the file name of an origin's pin: the sha256 of its canonical JSON."""

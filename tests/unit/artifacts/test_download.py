@@ -13,6 +13,7 @@ import pytest
 from ansible_collections.benchfleet.mlperf.plugins.module_utils.artifacts.base import (
     Access,
     ArtifactError,
+    Progress,
 )
 from ansible_collections.benchfleet.mlperf.plugins.module_utils.artifacts.obtain import obtain
 from ansible_collections.benchfleet.mlperf.plugins.module_utils.artifacts.store import Store
@@ -177,3 +178,18 @@ def test_a_full_disk_is_told_before_the_download(
     with pytest.raises(ArtifactError, match=r"needs 0 MB, .* has 1 MB free"):
         get(server, tmp_path)
     assert not part_of(tmp_path).exists()
+
+
+def test_progress_is_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    said: list[str] = []
+    progress = Progress(said.append, "m", 3_000_000_000)
+    for _block in range(100):
+        now[0] += 0.12
+        progress.add(10_000_000)
+    assert said == ["m: 420 MB of 3 GB, 83.3 MB/s", "m: 840 MB of 3 GB, 83.3 MB/s"]
+    with pytest.raises(OSError, match="less than 1 kB a second"):
+        for _block in range(700):
+            now[0] += 1
+            progress.add(1)

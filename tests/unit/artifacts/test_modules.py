@@ -176,12 +176,20 @@ def test_nothing_a_running_job_uses_is_removed(call: Call, store: Store) -> None
     job(store, json.dumps({"argv": [f"{env}/bin/python"], "model": str(store.file_path(used))}))
     answer = call(artifact, state="absent", tags=["x"])
     assert answer["removed"] == ["idle"]
-    assert answer["notes"] == ["used stays: the running job j1 uses it"]
+    assert answer["notes"] == ["used stays: job j1 uses it"]
     assert (store.has(used), store.has(idle)) == (True, False)
     refused = call(artifact, state="absent", tags=["env"])
     assert refused["failed"]
-    assert "the running job j1 uses it" in refused["msg"]
+    assert "job j1 uses it" in refused["msg"]
     assert Path(env).exists()
+
+
+def test_a_download_under_way_keeps_its_parts(call: Call, store: Store) -> None:
+    furnish(store)
+    with store.lock("ab" * 32):
+        refused = call(artifact, state="absent", tags=["unfinished"])
+    assert "a download under way uses it" in refused["msg"]
+    assert call(artifact, state="absent", tags=["unfinished"])["freed"] == 6
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,10 @@ from ansible_collections.benchfleet.mlperf.plugins.module_utils.artifacts.base i
     Access,
     ArtifactError,
 )
-from ansible_collections.benchfleet.mlperf.plugins.module_utils.artifacts.obtain import resolve
+from ansible_collections.benchfleet.mlperf.plugins.module_utils.artifacts.obtain import (
+    _canonical,
+    resolve,
+)
 from ansible_collections.benchfleet.mlperf.plugins.module_utils.artifacts.store import Store
 
 CONTENT = bytes(range(256)) * 4000
@@ -51,6 +54,21 @@ def test_an_md5_is_enough_and_its_sha256_is_kept(bring: Any, server: Any, store:
     server.files["/m"] = b"other content with the same address"
     with pytest.raises(ArtifactError, match=f"expected {SHA}; it was discarded"):
         bring(origin)
+
+
+def test_what_an_origin_gave_first_holds_until_the_lab_names_another(
+    bring: Any, server: Any, store: Store
+) -> None:
+    body = gzip.compress(CONTENT)
+    server.files = {"/m": body}
+    origin = {"url": f"{server.url}/m", "md5": md5(body), "unpack": "gz"}
+    assert bring(origin).digest == SHA
+    pin = next((store.base / "origins").iterdir())
+    pin.write_text(json.dumps({"origin": origin, "sha256": "cd" * 32}))
+    with pytest.raises(ArtifactError, match=f"{SHA}, expected {'cd' * 32}"):
+        bring(origin)
+    store.remove(SHA)
+    assert bring(origin, sha256=SHA).changed
 
 
 def test_nothing_is_downloaded_without_any_digest(bring: Any, server: Any) -> None:
@@ -84,6 +102,15 @@ def test_a_password_of_an_address_reaches_its_server_and_nobody_else(
     kept = "".join(p.read_text() for p in store.base.rglob("*.json"))
     assert "s3cret" not in str(caught.value) + kept + "".join(bring.said)
     assert f"{server.url}/m" in kept
+
+
+def test_passwords_of_submodules_are_not_recorded() -> None:
+    part = {"third/part": {"git": "https://eve:s3cret@host/part", "paths": ["x"]}}
+    clean = _canonical({"git": "https://eve:s3cret@host/top", "submodules": part})
+    assert clean == {
+        "git": "https://host/top",
+        "submodules": {"third/part": {"git": "https://host/part", "paths": ["x"]}},
+    }
 
 
 def test_a_server_that_lies_about_the_length(bring: Any, server: Any, store: Store) -> None:
@@ -132,6 +159,7 @@ def test_a_copy_of_the_labs_own_stays_in_its_place(
     (own / "a").write_bytes(b"1")
     first = bring({"path": str(own)})
     assert (first.path, store.file_path(sha(b"1")).exists()) == (own, False)
+    assert (first.changed, bring({"path": str(own)}).changed) == (True, False)
     assert store.verify(first.digest) == []
     (own / "a").write_bytes(b"22")
     assert not store.has(first.digest), "what changed is no longer what its digest says"
@@ -148,6 +176,10 @@ def test_a_copy_can_go_into_the_store(bring: Any, tmp_path: Path, store: Store) 
     assert found.path == store.file_path(sha(b"model"))
     url = (tmp_path / "m").as_uri()
     assert bring({"url": url}, sha256=sha(b"model"), name="again").changed is False
+    assert bring({"path": str(tmp_path / "m"), "copy": True}).changed is False
+    with pytest.raises(ArtifactError, match=r"m: md5 .*, expected 0000"):
+        bring({"url": url, "md5": "0" * 32})
+    assert bring({"url": url, "md5": md5(b"model")}).checked_by == "md5"
 
 
 # -- archives -------------------------------------------------------------------------------------
