@@ -14,6 +14,7 @@ description:
   - Installs packages with C(apt-get), C(dnf), C(yum) or C(zypper), from the host's repositories or
     from a folder of files. What is there already is found with C(dpkg-query) or C(rpm), so that a
     host that lacks nothing asks no repository.
+  - While a job of benchfleet's measures on the host, nothing is installed.
   - The package manager's whole output goes to C(<home>/logs/packages-<UTC>.log). A failure is one
     message with the line that tells why and the place of the log.
 options:
@@ -100,6 +101,7 @@ from typing import Any, Sequence
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils import host_facts, host_store, packages
+from ..module_utils.job import lock
 
 EVERYWHERE = "/var/log/benchfleet"
 LOOK_S = 5  # between two tries while another package manager is at work
@@ -221,6 +223,7 @@ def _install(module: AnsibleModule) -> dict[str, Any]:
         raise host_store.HostError(
             f"installing {' '.join(words + streams)} needs root: set become."
         )
+    _nobody_measures()
     manager = Manager(name, _log(params["home"]), params["limit_s"], params["lock_wait_s"])
     result["log"] = str(manager.log)
     for stream in streams:
@@ -316,6 +319,14 @@ def _verify(module: AnsibleModule, manager: Manager, wanted: Sequence[packages.W
         raise host_store.HostError(
             f"{manager.name} succeeded, but {' '.join(map(str, still))} is not installed."
             f" The whole output: {manager.log}"
+        )
+
+
+def _nobody_measures() -> None:
+    holder = lock.holder()
+    if holder is not None:
+        raise host_store.HostError(
+            f"{holder['user']} measures on this host; nothing was changed. Wait until it has ended."
         )
 
 

@@ -379,3 +379,19 @@ def test_settings_of_dockerd_are_merged_with_the_runtime_of_nvidia() -> None:
     found = render(templar, "__container_runtime_daemon")
     assert found["data-root"] == "/data"
     assert set(found["runtimes"]) == {"mine", "nvidia"}
+
+
+@pytest.mark.parametrize("role", MAPPED)
+def test_package_managers_know_the_labs_proxies(role: str) -> None:
+    given = {
+        "benchfleet_proxy": {"http": "http://p:1", "https": "http://p:2", "no": "localhost"},
+        "benchfleet_environment": {"https_proxy": "http://q:3", "A": "b"},
+        f"{role}_environment": {"A": "c"},
+    }
+    assert render(variables(role, "debian12", {}, **given), f"__{role}_environment") == {
+        "http_proxy": "http://p:1",
+        "https_proxy": "http://q:3",
+        "no_proxy": "localhost",
+        "A": "c",
+    }
+    assert render(variables(role, "debian12", {}), f"__{role}_environment") == {}
