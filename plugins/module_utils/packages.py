@@ -61,7 +61,7 @@ class Wanted:
     @classmethod
     def parse(cls, text: str) -> Wanted:
         """From `name` or `name=version`."""
-        name, _, version = text.partition("=")
+        name, _separator, version = text.partition("=")
         return cls(name.strip(), version.strip() or None)
 
     def __str__(self) -> str:
