@@ -216,6 +216,13 @@ def test_nvidia_driver_of_a_branch(name: str) -> None:
     assert render(templar, "__nvidia_driver_reboot_why") == ""
 
 
+def test_a_folder_holds_one_branch_of_the_driver() -> None:
+    for name in ("ubuntu24", "rocky9"):
+        templar = variables("nvidia_driver", name, gpu(), nvidia_driver_package_folder="/srv/p")
+        assert render(templar, "__nvidia_driver_pin") == []
+        assert render(templar, "__nvidia_driver_streams") == []
+
+
 def test_nvidia_headers_are_those_of_the_kernel_that_runs() -> None:
     for name, expected in {
         "ubuntu24": ["linux-headers-6.8.0-60-generic"],
