@@ -35,6 +35,7 @@ _TELLING = tuple(
         r"^ *(?:- )?nothing provides .*",
         r"^(?:Error: )?Unable to find a match: .*",
         r"^No match for argument: .*",
+        r"^missing groups or modules: .*",
         r"^(?:Error: )?Failed to download metadata for repo .*",
         r"^No provider of '.*' found\.",
         r"^Package '.*' not found\.",
@@ -60,7 +61,7 @@ class Wanted:
     @classmethod
     def parse(cls, text: str) -> Wanted:
         """From `name` or `name=version`."""
-        name, _, version = text.partition("=")
+        name, _separator, version = text.partition("=")
         return cls(name.strip(), version.strip() or None)
 
     def __str__(self) -> str:
@@ -147,7 +148,7 @@ def stream_argv(stream: str) -> list[str]:
 
 def stream_enabled(stream: str, text: str) -> bool:
     """Whether dnf's own record of the module (/etc/dnf/modules.d/<name>.module) says so."""
-    found = dict(re.findall(r"^(\w+)\s*=\s*(\S*)", text, re.M))
+    found = dict(re.findall(r"^(\w+) *= *(\S*)", text, re.M))
     return found.get("state") == "enabled" and found.get("stream") == stream.partition(":")[2]
 
 

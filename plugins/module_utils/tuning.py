@@ -21,7 +21,6 @@ from .host_store import HostError
 KEEP = "keep"  # the value of a setting that is left alone
 # A command's (exit code, stdout, stderr); exit code None: there is no such command.
 Run = Callable[[Sequence[str]], "tuple[int | None, str, str]"]
-Reader = Callable[[str], "str | None"]
 
 # setting -> where it lives; the first pattern that matches anything counts
 FILES = {

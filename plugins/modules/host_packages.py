@@ -14,6 +14,7 @@ description:
   - Installs packages with C(apt-get), C(dnf), C(yum) or C(zypper), from the host's repositories or
     from a folder of files. What is there already is found with C(dpkg-query) or C(rpm), so that a
     host that lacks nothing asks no repository.
+  - While a job of benchfleet's measures on the host, nothing is installed.
   - The package manager's whole output goes to C(<home>/logs/packages-<UTC>.log). A failure is one
     message with the line that tells why and the place of the log.
 options:
@@ -88,11 +89,7 @@ log:
   type: str
 """
 
-import hashlib
 import os
-import signal
-import subprocess
-import tempfile
 import time
 from pathlib import Path
 from typing import Any, Sequence
@@ -100,78 +97,10 @@ from typing import Any, Sequence
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils import host_facts, host_store, packages
+from ..module_utils.job import lock
+from ..module_utils.package_manager import Manager, install_debs
 
 EVERYWHERE = "/var/log/benchfleet"
-LOOK_S = 5  # between two tries while another package manager is at work
-
-
-class Manager:
-    """The host's package manager, its log and its time."""
-
-    def __init__(self, name: str, log: Path, limit_s: int, lock_wait_s: int) -> None:
-        self.name = name
-        self.log = log
-        self.lock_wait_s = lock_wait_s
-        self._limit_s = limit_s
-        self._end = time.monotonic() + limit_s
-        self._environment = {**os.environ, **packages.ENVIRONMENT}
-        self._environment["ZYPP_LOCK_TIMEOUT"] = str(lock_wait_s)
-
-    def run(self, argv: Sequence[str]) -> tuple[int, str]:
-        """Run a command until it no longer meets another one's lock; return its code and output.
-
-        Raises HostError when the time is over.
-        """
-        patience = time.monotonic() + self.lock_wait_s
-        while True:
-            code, text = self._once(argv)
-            if code == 0 or not packages.locked(text) or time.monotonic() > patience:
-                return code, text
-            time.sleep(LOOK_S)
-
-    def must(self, argv: Sequence[str]) -> str:
-        """Run a command and return its output. Raises HostError when it fails."""
-        code, text = self.run(argv)
-        if code != 0:
-            raise host_store.HostError(
-                f"{Path(argv[0]).name} failed: {packages.telling_line(text)}"
-                f" The whole output: {self.log}"
-            )
-        return text
-
-    def _once(self, argv: Sequence[str]) -> tuple[int, str]:
-        with self.log.open("ab") as stream:
-            stream.write(f"$ {' '.join(argv)}\n".encode())
-            stream.flush()
-            start = stream.tell()
-            process = subprocess.Popen(
-                argv,
-                stdin=subprocess.DEVNULL,
-                stdout=stream,
-                stderr=subprocess.STDOUT,
-                env=self._environment,
-                start_new_session=True,
-            )
-            try:
-                code = process.wait(max(1.0, self._end - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                _end(process)
-                raise host_store.HostError(
-                    f"{argv[0]} was ended after {self._limit_s} s. The whole output: {self.log}"
-                ) from None
-        with self.log.open("rb") as found:
-            found.seek(start)
-            return code, found.read().decode("utf-8", "replace")
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """End a package manager: it may finish the package it is at."""
-    os.killpg(process.pid, signal.SIGTERM)
-    try:
-        process.wait(20)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
 
 
 def main() -> None:
@@ -221,6 +150,7 @@ def _install(module: AnsibleModule) -> dict[str, Any]:
         raise host_store.HostError(
             f"installing {' '.join(words + streams)} needs root: set become."
         )
+    _nobody_measures()
     manager = Manager(name, _log(params["home"]), params["limit_s"], params["lock_wait_s"])
     result["log"] = str(manager.log)
     for stream in streams:
@@ -245,7 +175,7 @@ def _install_missing(
                 f"{folder} on this host has no {packages.SUFFIX[manager.name]} files."
             )
         if manager.name == "apt-get":
-            _from_debs(manager, install, files)
+            install_debs(manager, install, files)
         else:
             manager.must(packages.install_files_argv(manager.name, _new_rpms(module, files)))
         return
@@ -256,33 +186,6 @@ def _install_missing(
         if code != 0:
             module.warn(f"{' '.join(refresh[:1])} update: {packages.telling_line(text)}")
     manager.must(install)
-
-
-def _from_debs(manager: Manager, install: Sequence[str], files: Sequence[Path]) -> None:
-    """Let apt choose among files: an index of them takes the place of every repository."""
-    with tempfile.TemporaryDirectory(prefix="benchfleet-packages-") as temporary:
-        folder = Path(temporary)
-        folder.chmod(0o755)
-        for part in ("lists/partial", "cache/archives/partial"):
-            (folder / part).mkdir(parents=True)
-        with (folder / "Packages").open("w", encoding="utf-8") as index:
-            for file in files:
-                (folder / file.name).symlink_to(file.resolve())
-                index.write(_entry(file))
-        source = f"deb [trusted=yes] file:{folder} ./\n"
-        (folder / "sources.list").write_text(source, encoding="utf-8")
-        options = packages.apt_folder_options(str(folder))
-        manager.must(["apt-get", "-q", *options, "update"])
-        manager.must([install[0], *options, *install[1:]])
-
-
-def _entry(file: Path) -> str:
-    done = subprocess.run(["dpkg-deb", "--field", str(file)], capture_output=True, check=False)
-    if done.returncode != 0:
-        raise host_store.HostError(f"{file} is no Debian package.")
-    content = hashlib.sha256(file.read_bytes()).hexdigest()
-    control = done.stdout.decode("utf-8", "replace")
-    return packages.index_entry(control, file.name, file.stat().st_size, content)
 
 
 def _new_rpms(module: AnsibleModule, files: Sequence[Path]) -> list[str]:
@@ -316,6 +219,14 @@ def _verify(module: AnsibleModule, manager: Manager, wanted: Sequence[packages.W
         raise host_store.HostError(
             f"{manager.name} succeeded, but {' '.join(map(str, still))} is not installed."
             f" The whole output: {manager.log}"
+        )
+
+
+def _nobody_measures() -> None:
+    holder = lock.holder()
+    if holder is not None:
+        raise host_store.HostError(
+            f"{holder['user']} measures on this host; nothing was changed. Wait until it has ended."
         )
 
 

@@ -150,7 +150,8 @@ from ..module_utils import tuning
 from ..module_utils.host_store import HostError
 from ..module_utils.job import lock
 
-STATE, REPORT = "tuning_found.json", "tuning_report.json"
+STATE = "tuning_found.json"
+REPORT = "tuning_report.json"
 
 
 def main() -> None:

@@ -187,6 +187,29 @@ def test_tuning_of_a_host_that_lacks_settings(host: Host) -> None:
     assert "transparent_hugepages not available: /sys/kernel" in words(done), done.text
 
 
+AROUND = """
+- hosts: all
+  gather_facts: false
+  become: true
+  tasks:
+    - block:
+        - ansible.builtin.include_role: {name: benchfleet.mlperf.system_tuning}
+        - ansible.builtin.fail: {msg: the measurement failed}
+      always:
+        - ansible.builtin.include_role:
+            name: benchfleet.mlperf.system_tuning
+            tasks_from: restore.yml
+"""
+
+
+def test_restore_is_reached_when_the_measurement_fails(host: Host, tmp_path: Path) -> None:
+    playbook = tmp_path / "around.yml"
+    playbook.write_text(AROUND)
+    done = host.play(str(playbook))
+    assert done.code == 2
+    assert done.tasks[-1] == "Put back what was found", done.text
+
+
 def test_tuning_asks_what_to_do(host: Host) -> None:
     done = host.play("tune.yml", tuning="aply")
     assert done.code == 2

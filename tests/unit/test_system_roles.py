@@ -216,6 +216,13 @@ def test_nvidia_driver_of_a_branch(name: str) -> None:
     assert render(templar, "__nvidia_driver_reboot_why") == ""
 
 
+def test_a_folder_holds_one_branch_of_the_driver() -> None:
+    for name in ("ubuntu24", "rocky9"):
+        templar = variables("nvidia_driver", name, gpu(), nvidia_driver_package_folder="/srv/p")
+        assert render(templar, "__nvidia_driver_pin") == []
+        assert render(templar, "__nvidia_driver_streams") == []
+
+
 def test_nvidia_headers_are_those_of_the_kernel_that_runs() -> None:
     for name, expected in {
         "ubuntu24": ["linux-headers-6.8.0-60-generic"],
@@ -379,3 +386,19 @@ def test_settings_of_dockerd_are_merged_with_the_runtime_of_nvidia() -> None:
     found = render(templar, "__container_runtime_daemon")
     assert found["data-root"] == "/data"
     assert set(found["runtimes"]) == {"mine", "nvidia"}
+
+
+@pytest.mark.parametrize("role", MAPPED)
+def test_package_managers_know_the_labs_proxies(role: str) -> None:
+    given = {
+        "benchfleet_proxy": {"http": "http://p:1", "https": "http://p:2", "no": "localhost"},
+        "benchfleet_environment": {"https_proxy": "http://q:3", "A": "b"},
+        f"{role}_environment": {"A": "c"},
+    }
+    assert render(variables(role, "debian12", {}, **given), f"__{role}_environment") == {
+        "http_proxy": "http://p:1",
+        "https_proxy": "http://q:3",
+        "no_proxy": "localhost",
+        "A": "c",
+    }
+    assert render(variables(role, "debian12", {}), f"__{role}_environment") == {}
