@@ -305,7 +305,7 @@ def test_the_plan_tells_what_each_cell_needs_and_takes(tmp_path: Path) -> None:
     assert "3 cells on 1 SUT, 2 to do" in shown[-1]
     (row,) = [line for line in shown if line.endswith("refused (1)")]
     assert "Interactive" in row
-    assert [line for line in shown if "has no Interactive scenario" in line][0].startswith("(1) ")
+    assert next(line for line in shown if "has no Interactive scenario" in line).startswith("(1) ")
 
 
 def test_the_plan_tells_the_disk_of_what_is_to_do() -> None:
