@@ -9,7 +9,7 @@ import secrets
 from pathlib import Path
 from typing import Any
 
-from ..plugin_utils import origin, transfer
+from ..plugin_utils import host_logs, origin, transfer
 from ..plugin_utils.errors import BenchfleetError
 from ..plugin_utils.session import Session
 from ..plugin_utils.stage import Stage, module_result
@@ -55,6 +55,10 @@ class ActionModule(Stage):
             second = self._module(dict(arguments, parts=parts), variables)
             second["changed"] = True
             first = second
+        if first.get("log"):
+            where = host_logs.folder(Path(common["results"]), host)
+            copy = host_logs.keep_one(self.command, first["log"], home, where)
+            first["fault"] += f" (its end is here: {copy})" if copy else ""
         first["downloaded"] = {identity: d for identity, (d, _path) in downloaded.items()}
         return first
 

@@ -230,7 +230,8 @@ def _run(argv: list[str], log: Path, environment: dict[str, str]) -> None:
         )
     if done.returncode != 0:
         raise HostError(
-            f"building the Python environment failed: {_telling_line(log)} The whole output: {log}"
+            f"building the Python environment failed: {_telling_line(log)} The whole output: {log}",
+            str(log),
         )
 
 
