@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from ..module_utils.artifacts.base import Access
 from ..module_utils.artifacts.store import Store
-from ..plugin_utils import network, supply, transfer
+from ..plugin_utils import host_logs, network, supply, transfer
 from ..plugin_utils.catalog import Catalog
 from ..plugin_utils.delivery import Goods, deliver
 from ..plugin_utils.session import Session
@@ -52,10 +53,15 @@ class ActionModule(Stage):
                 )
             )
 
-        first = run({})
-        if self._task.check_mode:
-            return first
-        return deliver(self._connection, found["probe"]["home"], goods, first, run)
+        home = found["probe"]["home"]
+        answer = run({})
+        if not self._task.check_mode:
+            answer = deliver(self._connection, home, goods, answer, run)
+        if answer.get("log"):
+            where = host_logs.folder(Path(session.common()["results"]), host)
+            copy = host_logs.keep_one(self.command, answer["log"], home, where)
+            answer["fault"] += f" (its end is here: {copy})" if copy else ""
+        return answer
 
     def _arguments(
         self,

@@ -175,6 +175,10 @@ fault:
       outcome.
   returned: when something could not be done
   type: str
+log:
+  description: The file on the host that holds the whole output of what failed.
+  returned: when something that keeps a log could not be done
+  type: str
 """
 
 import os
@@ -203,6 +207,8 @@ def main() -> None:
         _provision(module.params, module.check_mode, result)
     except host_store.HostError as e:
         result["fault"] = str(e)
+        if e.log:
+            result["log"] = e.log
     except OSError as e:
         result["fault"] = f"{e.filename or 'the host'}: {e.strerror}."
     module.exit_json(**result)
