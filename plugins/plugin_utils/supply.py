@@ -68,7 +68,7 @@ def _patched(store: Store, digest: str, what: Mapping[str, Any], catalog: Catalo
             _apply(catalog.data(f"patches/{file}"), copy)
         record = dict(store.record(digest) or {}, patches=list(what["patches"]))
         made = store.add_tree(copy, {k: v for k, v in record.items() if k != "files"})
-    store.set_pin(origin, origin, made)
+    store.set_pin(origin, made)
     return made
 
 

@@ -11,6 +11,7 @@ Flavours: `images` answers with one float32 each, `tokens` with three int64 toke
 import argparse
 import json
 import sys
+import time
 import traceback
 from pathlib import Path
 
@@ -19,6 +20,7 @@ import numpy as np
 
 NAME = "standin"
 TOKENS = 3
+PAUSE_S = 1e-3  # of each batch, so that a host of any speed takes at least as long
 
 
 def arguments():
@@ -45,6 +47,7 @@ class Sut:
             self.answer(samples[at : at + self.given.max_batchsize])
 
     def answer(self, samples):
+        time.sleep(PAUSE_S)
         images = self.images[[s.index for s in samples]]
         distances = ((images[:, None] - self.means) ** 2).sum(axis=2)
         for sample, found in zip(samples, distances.argmin(axis=1)):
@@ -65,6 +68,7 @@ def run(given, images, means):
     settings.scenario = getattr(lg.TestScenario, given.scenario)
     mode = "AccuracyOnly" if given.accuracy else "PerformanceOnly"
     settings.mode = getattr(lg.TestMode, mode)
+    settings.use_token_latencies = given.flavour == "tokens"
     log = lg.LogSettings()
     log.log_output.outdir = given.output
     log.enable_trace = False
