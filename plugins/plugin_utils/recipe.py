@@ -177,11 +177,16 @@ def _why_not(
 
 
 def _environments(setup: Mapping[str, Any], evaluation: Mapping[str, Any] | None) -> dict[str, str]:
+    """Return placeholder -> lock; a bare name is one of upstream's, others say their role."""
     locks = {
         "python": setup["environment"],
         "accuracy_python": (evaluation or {}).get("environment"),
     }
-    return {word: f"{REFERENCE_LOCKS}/{lock}.txt" for word, lock in locks.items() if lock}
+    return {
+        word: f"{lock if '/' in lock else f'{REFERENCE_LOCKS}/{lock}'}.txt"
+        for word, lock in locks.items()
+        if lock
+    }
 
 
 def _artifacts(
