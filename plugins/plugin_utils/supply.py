@@ -21,6 +21,22 @@ from .delivery import Goods
 from .errors import BenchfleetError
 
 
+def entry(what: Mapping[str, Any], place: Mapping[str, Any], downloads: str) -> dict[str, Any]:
+    """Return a need as the host's module takes it: {"identity", "sha256", "spec", "layout"}.
+
+    `place` is where it lies there (see work.place). Without `spec` the host waits for what the
+    controller sends: with `downloads` 'host' it fetches itself, but for source trees, which are the
+    controller's, who has git, the lab's clone and the patches.
+    """
+    found = {"identity": place["identity"], "sha256": place["sha256"], "spec": None, "layout": []}
+    if place["path"]:
+        spec = {"name": what["name"], "origins": [{"path": place["path"]}]}
+        return found | {"spec": spec, "layout": what.get("layout") or []}
+    if downloads == "host" and what.get("artifact") and what["artifact"]["type"] != "source":
+        return found | {"spec": what["artifact"]}
+    return found
+
+
 def bring(what: Mapping[str, Any], goods: Goods, catalog: Catalog, access: Access, say: Say) -> str:
     """Have a needed artifact at the controller and offer it; return its digest.
 
