@@ -57,7 +57,10 @@ class ActionModule(Stage):
         first = run({})
         if self._task.check_mode:
             return first
-        return deliver(self._connection, found["probe"]["home"], goods, first, run)
+        last = deliver(self._connection, found["probe"]["home"], goods, first, run)
+        for identity, place in last["artifacts"].items():
+            place["new"] |= first["artifacts"].get(identity, {"new": True})["new"]
+        return last
 
     def _arguments(
         self,

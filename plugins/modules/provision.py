@@ -214,6 +214,11 @@ built:
   returned: always
   type: list
   elements: str
+waiting:
+  description: Names of the environments that are not there.
+  returned: always
+  type: list
+  elements: str
 fault:
   description:
     - What could not be done, in one sentence. The host is not failed, so that every host gets an
@@ -246,6 +251,7 @@ def main() -> None:
         "missing_packages": [],
         "artifacts": {},
         "built": [],
+        "waiting": [],
     }
     try:
         _provision(module.params, module.check_mode, result)
@@ -377,12 +383,14 @@ def _build(
 ) -> None:
     specs = [_environment(params, env, environment) for env in params["envs"]]
     waiting = [s for s in specs if not python_env.ready(params["home"], s)]
+    result["waiting"] = [s.name for s in waiting]
     for spec in waiting:
         result["missing_packages"] += python_env.missing_packages(spec)
     if check:
         result["changed"] |= bool(waiting or result["missing_artifacts"])
     elif not result["missing_packages"] and not result["missing_artifacts"]:
         result["built"] = [s.name for s in waiting if python_env.build(params["home"], s)]
+        result["waiting"] = []
         result["changed"] |= bool(result["built"])
 
 
