@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..module_utils.artifacts.base import Access, Say
+from ..module_utils.artifacts.layout import check_layout
 from ..module_utils.artifacts.obtain import obtain
 from ..module_utils.artifacts.store import Store
 from ..module_utils.host_store import HostError
@@ -62,6 +63,9 @@ def _have(what: Mapping[str, Any], goods: Goods, access: Access, say: Say) -> st
         goods.files[known] = Path(what["where"])
         return str(known)
     if what["origin"] == "path":
+        wrong = check_layout(Path(what["where"]), what.get("layout") or [])
+        if wrong:
+            raise BenchfleetError(f"{what['name']} is not whole: {'; '.join(wrong[:3])}.")
         spec = {"name": what["name"], "origins": [{"path": what["where"]}]}
         return obtain(goods.store, spec, access, say).digest
     if known and goods.store.has(known):
