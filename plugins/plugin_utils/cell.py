@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from .catalog import Catalog
+from .derived import environments, with_sources
 from .errors import BenchfleetError, nearest
 from .models import Model
 from .needs import Lab, gates, need, source
@@ -99,6 +100,8 @@ def make(context: Context, model: Model, scenario: str, mode: str) -> Cell:
     how, unable = context.recipe(scenario, mode)
     resolved = _resolved(context, how) if how else None
     artifacts = _artifacts(context, how, resolved)
+    if resolved and resolved["source"]:
+        resolved["environments"] |= environments(artifacts)
     refuse, skip = _obstacles(context, how, artifacts, scenario, mode)
     seconds = context.min_duration_ms / 1000
     expected = benchmark["expected_s"].get("accuracy", 600.0) if mode == "accuracy" else seconds
@@ -202,6 +205,7 @@ def _artifacts(
     }
     if resolved and resolved["source"]:
         found["tree"] = source(resolved, context.request.source_override, lab)
+        found = with_sources(found, benchmark, lab, catalog)
     return found
 
 
@@ -243,7 +247,7 @@ def _lacking(context: Context, artifacts: Mapping[str, dict[str, Any] | None]) -
     """Return which artifact cannot be had, and what to do."""
     benchmark, dataset = context.benchmark, artifacts["dataset"]
     reads_arrays = not context.of_benchmark and benchmark["dataset"] is not None
-    if reads_arrays and (dataset is None or dataset["origin"] == "store"):
+    if reads_arrays and (dataset is None or dataset["origin"] in ("store", "derived")):
         return (
             f"{benchmark['name']} needs the lab's own copy of {benchmark['dataset']['name']}:"
             " -e dataset_path=<folder of .npy files, or .npz, on the SUT>"

@@ -134,7 +134,7 @@ def _from_benchmark(
         artifacts=_artifacts(section, backend, variant or {}, benchmark),
         links=_links(section),
         accuracy=_evaluation(section["accuracy"], scenario),
-        source=_source(section, catalog),
+        source=source_tree(section, catalog),
         loadgen_model=section.get("loadgen_model"),
         scenarios=tuple(backend.get("scenarios", ())),
         scores=tuple(variant["accuracy"]) if variant else None,
@@ -267,16 +267,14 @@ def _evaluation(section: Mapping[str, Any] | None, scenario: str) -> dict[str, A
     }
 
 
-def _source(section: Mapping[str, Any], catalog: Catalog) -> dict[str, Any]:
+def patch(file: str, catalog: Catalog) -> str:
+    """Return the sha256 of a patch of the catalog. Raises BenchfleetError when there is none."""
+    return hashlib.sha256(catalog.data(f"patches/{file}").read_bytes()).hexdigest()
+
+
+def source_tree(section: Mapping[str, Any], catalog: Catalog) -> dict[str, Any]:
     """Return the source tree: repository, commit (None: the round's), folder, paths …, patches."""
-    patches = [
-        {
-            "file": p["file"],
-            "because": p["because"],
-            "sha256": hashlib.sha256(catalog.data(f"patches/{p['file']}").read_bytes()).hexdigest(),
-        }
-        for p in section.get("patches", ())
-    ]
+    patches = [dict(p, sha256=patch(p["file"], catalog)) for p in section.get("patches", ())]
     return {
         "repository": section.get("repository"),
         "commit": section.get("commit"),
