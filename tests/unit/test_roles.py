@@ -129,7 +129,7 @@ def test_readme_knows_every_outcome() -> None:
 
 
 def test_readme_is_short() -> None:
-    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 250
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 260
 
 
 @pytest.mark.parametrize("name", ROLES)
