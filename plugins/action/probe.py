@@ -34,7 +34,7 @@ class ActionModule(Stage):
         asked = {
             w["where"]
             for c in cells
-            for w in (c["model"], c["dataset"])
+            for w in (c["model"], c["dataset"], *c["needs"].values())
             if w and w["origin"] == "path"
         }
         code, out, err = self.command(probe_script.command(options["home"], sorted(asked)))

@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from ..module_utils.artifacts.base import Access
 from ..module_utils.artifacts.store import Store
-from ..plugin_utils import network, supply, transfer
+from ..plugin_utils import derived, host_logs, network, supply, transfer
 from ..plugin_utils.catalog import Catalog
 from ..plugin_utils.delivery import Goods, deliver
 from ..plugin_utils.session import Session
@@ -44,6 +45,8 @@ class ActionModule(Stage):
         goods = Goods(Store(options["store"]))
         arguments = self._arguments(items, session.common(), found["probe"], options, settings)
         arguments["wanted"] = self._wanted(host, items, session.common(), goods, options, settings)
+        arguments["derived"] = _derived(items, session.common())
+        self._keep_alive()
 
         def run(sent: Mapping[str, Any]) -> dict[str, Any]:
             return module_result(
@@ -52,10 +55,17 @@ class ActionModule(Stage):
                 )
             )
 
-        first = run({})
-        if self._task.check_mode:
-            return first
-        return deliver(self._connection, found["probe"]["home"], goods, first, run)
+        home = found["probe"]["home"]
+        answer = first = run({})
+        if not self._task.check_mode:
+            answer = deliver(self._connection, home, goods, first, run)
+        for identity, place in answer["artifacts"].items():
+            place["new"] |= first["artifacts"].get(identity, {"new": True})["new"]
+        if answer.get("log"):
+            where = host_logs.folder(Path(session.common()["results"]), host)
+            copy = host_logs.keep_one(self.command, answer["log"], home, where)
+            answer["fault"] += f" (its end is here: {copy})" if copy else ""
+        return answer
 
     def _arguments(
         self,
@@ -104,15 +114,10 @@ class ActionModule(Stage):
         access = Access(options["hf_endpoint"], options["mirror"], here)
         wanted: dict[str, dict[str, Any]] = {}
         for place, what in _artifacts(items):
-            if place["identity"] in wanted:
+            if place["identity"] in wanted or what["origin"] == "derived":
                 continue
-            entry = {"identity": place["identity"], "sha256": place["sha256"], "spec": None}
-            if place["path"]:
-                spec = {"name": what["name"], "origins": [{"path": place["path"]}]}
-                entry |= {"spec": spec, "layout": what.get("layout") or []}
-            elif options["downloads"] == "host" and _fetchable(what):
-                entry["spec"] = what["artifact"]
-            elif not self._task.check_mode:
+            entry = supply.entry(what, place, options["downloads"])
+            if not entry["spec"] and not self._task.check_mode:
                 entry["sha256"] = supply.bring(
                     what, goods, catalog, access, lambda line: self.say(host, line)
                 )
@@ -126,13 +131,21 @@ class ActionModule(Stage):
 def _artifacts(items: list[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     """Yield each artifact of the cells as (place on the host, need of the cell)."""
     for item in items:
-        cell = item["cell"]
-        needs = {"model": cell["model"], "dataset": cell["dataset"], **cell["needs"]}
+        needs = _needs(item["cell"])
         for word, place in item["places"].items():
             yield place, needs[word]
 
 
-def _fetchable(what: Mapping[str, Any]) -> bool:
-    """Return whether a host can fetch an artifact itself: source trees are the controller's, which
-    has git, the lab's clone and the patches."""
-    return bool(what.get("artifact")) and what["artifact"]["type"] != "source"
+def _needs(cell: Mapping[str, Any]) -> dict[str, Any]:
+    return {"model": cell["model"], "dataset": cell["dataset"], **cell["needs"]}
+
+
+def _derived(items: list[dict[str, Any]], common: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return what the cells need that is made on the host, each once."""
+    found = {}
+    for item in items:
+        cell, envs = item["cell"], common["payloads"][item["cell"]["payload"]]["envs"]
+        folder = (cell["recipe"]["source"] or {}).get("folder", "")
+        for entry in derived.for_host(_needs(cell), item["places"], envs, folder):
+            found[entry["identity"]] = entry
+    return list(found.values())

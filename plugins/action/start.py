@@ -281,7 +281,8 @@ def _digests(
         digests[word] = sha256 or digests[word]
         what = cell[word] if word in ("model", "dataset") else cell["needs"][word]
         given = what.get("sha256")
-        if given and digests[word] != given:
+        # a source tree goes to the host with its patches applied
+        if given and not what.get("patches") and digests[word] != given:
             raise BenchfleetError(
                 f"{path} on the host has sha256 {digests[word]}, {given} was asked for."
             )

@@ -15,6 +15,9 @@ description:
     them.
   - Downloads go on where they stopped, are checked by digest before they get their name, and happen
     once when several processes ask for the same artifact.
+  - With O(downloads=controller) the controller brings it, once for all hosts, and sends to each
+    what it lacks. With O(benchmark) the catalog says where it comes from, or what program makes it
+    of others on the host.
 options:
   store:
     description: The folder that holds the store, such as the host's home of benchfleet.
@@ -22,7 +25,9 @@ options:
     required: true
     aliases: [home]
   name:
-    description: The artifact's name. Needed unless O(state=absent).
+    description:
+      - The artifact's name. Needed unless O(state=absent); with O(benchmark) one of the catalog's,
+        by default the model or dataset that the benchmark uses.
     type: str
   names:
     description:
@@ -67,6 +72,84 @@ options:
     type: list
     elements: str
     default: []
+  benchmark:
+    description: The benchmark of the catalog that has the artifact. For O(state=present) only.
+    type: str
+    default: ""
+  backend:
+    description: The backend of upstream's harness whose model or dataset is meant.
+    type: str
+    default: ""
+  downloads:
+    description:
+      - V(controller) downloads it once for all hosts and sends to each what it lacks, V(host) lets
+        each fetch its own. Source trees are the controller's in any case. For O(state=present).
+      - Without it and without O(benchmark) nothing but the host takes part, and what is named
+        below as going with it does not count.
+      - A C(path) is looked for on the host, then on the controller.
+    type: str
+    choices: [controller, host]
+  round:
+    description: The MLPerf round whose commit a C(git) origin without C(commit) is taken at.
+    type: str
+    default: ""
+  patches:
+    description:
+      - Names of patches of the catalog that are applied to a private copy of the source tree. With
+        O(downloads).
+    type: list
+    elements: str
+    default: []
+  layout:
+    description:
+      - What a copy of the lab's own must hold, a list of C(path) with C(lines), C(sha256) or
+        C(md5), or of C(files), a pattern, with C(count). With O(downloads).
+    type: list
+    elements: dict
+    default: []
+  artifact_paths:
+    description: The lab's own copies by the catalog's names. With O(benchmark).
+    type: dict
+    default: {}
+  controller_store:
+    description: The controller's store. With O(downloads) or O(benchmark).
+    type: path
+    default: ~/.cache/benchfleet
+  results:
+    description: Folder on the controller that holds the consents. With O(benchmark).
+    type: path
+    default: ./results
+  catalog_path:
+    description: Folder of the lab's own catalog.
+    type: str
+    default: ""
+  inference_repo:
+    description: Clone of mlcommons/inference for programs of upstream's. With O(benchmark).
+    type: str
+    default: https://github.com/mlcommons/inference
+  python:
+    description: The Python to build a program's environment with, or V(auto).
+    type: str
+    default: auto
+  proxy:
+    description: Proxies, V(http), V(https) and V(no). With O(downloads) or O(benchmark).
+    type: dict
+    default: {}
+  ca_bundle:
+    description:
+      - File on the controller with the lab's own certificate authorities. With O(downloads)
+        or O(benchmark).
+    type: str
+    default: ""
+  pip_index_url:
+    description: The lab's package index, for a program's environment. With O(benchmark).
+    type: str
+    default: ""
+  pip_extra_index_urls:
+    description: Package indexes beside it.
+    type: list
+    elements: str
+    default: []
   environment:
     description: Variables for downloads, such as C(https_proxy) and C(SSL_CERT_FILE).
     type: dict
@@ -104,6 +187,23 @@ EXAMPLES = r"""
         md5: f6a4da60cd5f084d97efc2c1ddb10beb
     tags: [mlperf, resnet50]
 
+- name: Send each host the dataset of a benchmark
+  benchfleet.mlperf.artifact:
+    store: ~/.benchfleet
+    benchmark: bert
+    type: dataset
+
+- name: Bring a folder of mlcommons/inference at the commit of a round
+  benchfleet.mlperf.artifact:
+    store: ~/.benchfleet
+    name: inference
+    type: source
+    origins:
+      - git: https://github.com/mlcommons/inference
+        paths: [language/bert]
+    round: v6.1
+    downloads: controller
+
 - name: Remove all environments that no job uses
   benchfleet.mlperf.artifact:
     store: ~/.benchfleet
@@ -122,7 +222,7 @@ path:
   type: str
 kind:
   description: V(file) or V(tree).
-  returned: when it is there
+  returned: when it is there, without O(downloads) and O(benchmark)
   type: str
 bytes:
   description: Size of its files.
@@ -130,8 +230,17 @@ bytes:
   type: int
 checked_by:
   description: By what it was found to be the right one when it came, such as V(sha256) or V(md5).
-  returned: when it is there
+  returned: when it is there, without O(downloads) and O(benchmark)
   type: str
+commit:
+  description: The commit of a source tree.
+  returned: with O(downloads)
+  type: str
+missing_packages:
+  description: Packages of the operating system that a program's environment needs first.
+  returned: when there are any
+  type: list
+  elements: str
 removed:
   description: Names of what was removed, or would be in check mode.
   returned: with O(state=absent)
@@ -159,6 +268,25 @@ from ..module_utils.artifacts.obtain import obtain, resolve
 from ..module_utils.artifacts.store import Store
 from ..module_utils.host_store import HostError
 
+# read by the controller half
+_CONTROLLERS: dict[str, Any] = {
+    "downloads": {"type": "str", "choices": ["controller", "host"]},
+    "layout": {"type": "list", "elements": "dict", "default": []},
+    "controller_store": {"type": "path", "default": "~/.cache/benchfleet"},
+    "results": {"type": "path", "default": "./results"},
+    "inference_repo": {"type": "str", "default": "https://github.com/mlcommons/inference"},
+    "python": {"type": "str", "default": "auto"},
+    **{n: {"type": "dict", "default": {}} for n in ("artifact_paths", "proxy")},
+    **{
+        n: {"type": "list", "elements": "str", "default": []}
+        for n in ("patches", "pip_extra_index_urls")
+    },
+    **{
+        n: {"type": "str", "default": ""}
+        for n in ("benchmark", "backend", "round", "catalog_path", "ca_bundle", "pip_index_url")
+    },
+}
+
 
 def main() -> None:
     """Bring the artifact to the asked-for state."""
@@ -181,6 +309,7 @@ def main() -> None:
                 "default": "present",
             },
             "tags": {"type": "list", "elements": "str", "default": []},
+            **_CONTROLLERS,
             "environment": {"type": "dict", "default": {}},
             "hf_endpoint": {"type": "str", "default": "https://huggingface.co"},
             "mirror": {"type": "str", "default": ""},

@@ -129,6 +129,49 @@ options:
     type: list
     elements: dict
     default: []
+  derived:
+    description: Artifacts to make of others on the host. Set by the controller half.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      identity:
+        description: What the plan calls it.
+        type: str
+        required: true
+      name:
+        description: Its name in the catalog.
+        type: str
+        required: true
+      type:
+        description: What it is, such as V(dataset).
+        type: str
+        required: true
+      derive:
+        description: The program, as the catalog says it.
+        type: dict
+        required: true
+      layout:
+        description: What must come of it.
+        type: list
+        elements: dict
+        required: true
+      sources:
+        description: What the plan calls its sources, by placeholder.
+        type: dict
+        required: true
+      tree:
+        description: What the plan calls the source tree.
+        type: str
+        required: true
+      folder:
+        description: The program's folder in the source tree.
+        type: str
+        required: true
+      env:
+        description: The environment that the program runs in.
+        type: str
+        required: true
 attributes:
   check_mode:
     description: Reports what would be installed and writes nothing.
@@ -161,11 +204,18 @@ missing_packages:
   type: list
   elements: str
 artifacts:
-  description: Path and sha256 of each artifact, by the plan's name for it.
+  description:
+    - Path, sha256 and size in bytes of each artifact, by the plan's name for it, and whether it is
+      C(new) here.
   returned: always
   type: dict
 built:
   description: Names of the environments that were built.
+  returned: always
+  type: list
+  elements: str
+waiting:
+  description: Names of the environments that are not there.
   returned: always
   type: list
   elements: str
@@ -175,6 +225,10 @@ fault:
       outcome.
   returned: when something could not be done
   type: str
+log:
+  description: The file on the host that holds the whole output of what failed.
+  returned: when something that keeps a log could not be done
+  type: str
 """
 
 import os
@@ -183,9 +237,12 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils import host_store, python_env
-from ..module_utils.artifacts import receive
+from ..module_utils.artifacts import derive, receive
 from ..module_utils.artifacts.base import Access
+from ..module_utils.artifacts.obtain import Obtained
 from ..module_utils.artifacts.store import Store
+
+_DERIVED_WORDS = ("identity", "name", "type", "tree", "folder", "env")
 
 
 def main() -> None:
@@ -198,11 +255,14 @@ def main() -> None:
         "missing_packages": [],
         "artifacts": {},
         "built": [],
+        "waiting": [],
     }
     try:
         _provision(module.params, module.check_mode, result)
     except host_store.HostError as e:
         result["fault"] = str(e)
+        if e.log:
+            result["log"] = e.log
     except OSError as e:
         result["fault"] = f"{e.filename or 'the host'}: {e.strerror}."
     module.exit_json(**result)
@@ -219,6 +279,11 @@ def _specification() -> dict[str, Any]:
             "sha256": {"type": "str"},
             "spec": {"type": "dict"},
             "layout": {"type": "list", "elements": "dict", "default": []},
+        },
+        "derived": {
+            **{n: {"type": "str", "required": True} for n in _DERIVED_WORDS},
+            **{n: {"type": "dict", "required": True} for n in ("derive", "sources")},
+            "layout": {"type": "list", "elements": "dict", "required": True},
         },
     }
     return {
@@ -265,6 +330,8 @@ def _provision(params: dict[str, Any], check: bool, result: dict[str, Any]) -> N
     for entry in params["wanted"]:
         _have(store, entry, access, check, result)
     _build(params, environment, check, result)
+    for entry in params["derived"]:
+        _derive(store, entry, environment, check, result)
 
 
 def _have(
@@ -275,8 +342,46 @@ def _have(
     if found is None:
         result["missing_artifacts"].append(entry["sha256"] or entry["identity"])
         return
-    result["artifacts"][entry["identity"]] = {"sha256": found.digest, "path": str(found.path)}
+    _is_here(store, entry["identity"], found, result)
+
+
+def _is_here(store: Store, identity: str, found: Obtained, result: dict[str, Any]) -> None:
+    record = (store.record(found.digest) if found.digest else None) or {}
+    result["artifacts"][identity] = {
+        "sha256": found.digest,
+        "path": str(found.path),
+        "bytes": record.get("bytes"),
+        "new": found.changed,
+    }
     result["changed"] |= found.changed
+
+
+def _derive(
+    store: Store,
+    entry: dict[str, Any],
+    environment: dict[str, str],
+    check: bool,
+    result: dict[str, Any],
+) -> None:
+    """Find what is made of other artifacts, or make it once these and the environment are here."""
+    waiting = result["missing_artifacts"] or result["missing_packages"]
+    known = {i: (a["path"], a["sha256"]) for i, a in result["artifacts"].items() if a["sha256"]}
+    sources = {word: known.get(i) for word, i in entry["sources"].items()}
+    tree = known.get(entry["tree"])
+    found = None
+    if tree and None not in sources.values():
+        recipe = derive.Recipe(
+            **{n: entry[n] for n in ("name", "type", "derive", "layout", "folder")},
+            sources={word: place for word, place in sources.items() if place},
+            tree=tree,
+            python=python_env.facts(str(store.root), entry["env"])["python"],
+        )
+        found = derive.find(store, recipe)
+        if found is None and not check and not waiting:
+            found = derive.make(store, recipe, environment)
+    if found:
+        _is_here(store, entry["identity"], found, result)
+    result["changed"] |= check and found is None
 
 
 def _build(
@@ -284,12 +389,14 @@ def _build(
 ) -> None:
     specs = [_environment(params, env, environment) for env in params["envs"]]
     waiting = [s for s in specs if not python_env.ready(params["home"], s)]
+    result["waiting"] = [s.name for s in waiting]
     for spec in waiting:
         result["missing_packages"] += python_env.missing_packages(spec)
     if check:
         result["changed"] |= bool(waiting or result["missing_artifacts"])
     elif not result["missing_packages"] and not result["missing_artifacts"]:
         result["built"] = [s.name for s in waiting if python_env.build(params["home"], s)]
+        result["waiting"] = []
         result["changed"] |= bool(result["built"])
 
 

@@ -86,6 +86,10 @@ debug_dir:
   description: The prepared run directory.
   returned: with O(debug)
   type: str
+command:
+  description: The command that was prepared; C(launch.sh) in O(debug)'s directory runs it.
+  returned: with O(debug)
+  type: str
 fault:
   description: Why nothing was started, in one sentence.
   returned: when nothing could be started
@@ -132,7 +136,9 @@ def _start(params: dict[str, Any]) -> dict[str, Any]:
     job = params["job"]
     host_dir = Path(job["host_dir"])
     if params["debug"]:
-        return {"debug_dir": str(by_hand.prepare(host_dir, job["cells"][0]))}
+        folder = by_hand.prepare(host_dir, job["cells"][0])
+        command = by_hand.command_in(folder, job["cells"][0])
+        return {"debug_dir": str(folder), "command": command}
     recovered = state.recover(host_dir, process.boot_id())
     result: dict[str, Any] = {"changed": bool(recovered), "recovered": recovered}
     if not params["recover"]:

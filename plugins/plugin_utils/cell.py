@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from .catalog import Catalog
+from .derived import environments, with_sources
 from .errors import BenchfleetError, nearest
 from .models import Model
 from .needs import Lab, gates, need, source
@@ -99,6 +100,8 @@ def make(context: Context, model: Model, scenario: str, mode: str) -> Cell:
     how, unable = context.recipe(scenario, mode)
     resolved = _resolved(context, how) if how else None
     artifacts = _artifacts(context, how, resolved)
+    if resolved and resolved["source"]:
+        resolved["environments"] |= environments(artifacts)
     refuse, skip = _obstacles(context, how, artifacts, scenario, mode)
     seconds = context.min_duration_ms / 1000
     expected = benchmark["expected_s"].get("accuracy", 600.0) if mode == "accuracy" else seconds
@@ -140,7 +143,7 @@ def make(context: Context, model: Model, scenario: str, mode: str) -> Cell:
         "signature": (benchmark["model"] or {}).get("signature"),
         "metric": benchmark["metric"],
         "label_offset": benchmark.get("label_offset", 0),
-        "resources": benchmark.get("resources"),
+        "resources": _resources(context, how, reference=model.reference),
         "gates": gates(benchmark, own, context.lab),
         "skip": skip,
         "refuse": unable or refuse,
@@ -158,6 +161,22 @@ def _resolved(context: Context, how: Recipe) -> dict[str, Any]:
         plain["values"], samples=context.request.samples or (dataset or {}).get("samples") or 0
     )
     return plain
+
+
+def _resources(
+    context: Context, how: Recipe | None, *, reference: bool
+) -> Mapping[str, Any] | None:
+    """Return the least that a host needs, None where nobody has stated it.
+
+    The catalog states it for the reference model and dataset: it knows nothing of a model of the
+    user's own, nor of the disk space for a dataset of theirs.
+    """
+    stated: Mapping[str, Any] | None = context.benchmark.get("resources")
+    if not stated or not reference:
+        return None
+    if how and how.resources:
+        return how.resources
+    return dict(stated, disk_gb=None) if context.request.dataset_path else stated
 
 
 def _loadgen_model(context: Context, how: Recipe | None, scenario: str) -> str:
@@ -186,6 +205,7 @@ def _artifacts(
     }
     if resolved and resolved["source"]:
         found["tree"] = source(resolved, context.request.source_override, lab)
+        found = with_sources(found, benchmark, lab, catalog)
     return found
 
 
@@ -227,7 +247,7 @@ def _lacking(context: Context, artifacts: Mapping[str, dict[str, Any] | None]) -
     """Return which artifact cannot be had, and what to do."""
     benchmark, dataset = context.benchmark, artifacts["dataset"]
     reads_arrays = not context.of_benchmark and benchmark["dataset"] is not None
-    if reads_arrays and (dataset is None or dataset["origin"] == "store"):
+    if reads_arrays and (dataset is None or dataset["origin"] in ("store", "derived")):
         return (
             f"{benchmark['name']} needs the lab's own copy of {benchmark['dataset']['name']}:"
             " -e dataset_path=<folder of .npy files, or .npz, on the SUT>"

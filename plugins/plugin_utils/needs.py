@@ -31,17 +31,25 @@ def need(
     """Return an artifact as {"name", "origin", "where", "sha256"}, None where `name` is None.
 
     `given` is a path of the request's (it comes before the lab's own and the catalog's origins).
-    `origin` is 'catalog' (a data file of ours), 'path' (on the SUT, else on the controller), or
-    'store' (brought by `artifact`, a spec of the artifact store). A path has the `layout` that it
-    is verified by; one that cannot be had has `refuse`.
+    `origin` is 'catalog' (a data file of ours), 'path' (on the SUT, else on the controller),
+    'store' (brought by `artifact`, a spec of the artifact store), or 'derived' (made on the host
+    as `derive` says). A path or derived one has the `layout` that it is verified by; one that
+    cannot be had has `refuse`.
     """
     if name is None and not given:
         return None
     artifact: Mapping[str, Any] = benchmark["artifacts"].get(name, {})
-    found = {"name": name or "own", "origin": "path", "where": "", "sha256": None}
+    found: dict[str, Any] = {"name": name or "own", "origin": "path", "where": "", "sha256": None}
     path = given or lab.paths.get(str(name), "")
     if path:
         return found | {"where": path, "layout": [] if given else artifact.get("layout", [])}
+    refuse = _refusal(str(name), artifact, lab)
+    if "derive" in artifact and not artifact["origins"]:
+        about = {k: artifact[k] for k in ("type", "derive")} | {
+            "layout": artifact.get("layout", [])
+        }
+        where = canonical([name, {k: v for k, v in artifact["derive"].items() if k != "needs_gb"}])
+        return found | {"origin": "derived", "where": where, **about, "refuse": refuse}
     sha256 = artifact.get("sha256")
     file = next((o["file"] for o in artifact["origins"] if "file" in o), None)
     if file:
@@ -56,7 +64,7 @@ def need(
     }
     where = canonical(artifact["origins"])
     found |= {"origin": "store", "where": where, "sha256": sha256, "artifact": spec}
-    return found | {"refuse": _refusal(str(name), artifact, lab)}
+    return found | {"refuse": refuse}
 
 
 def source(recipe: Mapping[str, Any], override: str, lab: Lab) -> dict[str, Any]:
@@ -118,7 +126,7 @@ def _refusal(name: str, artifact: Mapping[str, Any], lab: Lab) -> str | None:
             f" or give the lab's own copy ({own})"
         )
     if not artifact["origins"]:
-        return f"{name} is published nowhere; give the lab's own copy ({own})"
+        return _by_hand(name, artifact.get("derive"), own)
     checked = artifact.get("sha256") or any(
         {"sha256", "md5", *_CHECKED_BY_ITSELF} & set(o) for o in artifact["origins"]
     )
@@ -126,3 +134,16 @@ def _refusal(name: str, artifact: Mapping[str, Any], lab: Lab) -> str | None:
         return None
     first = artifact["origins"][0].get("url", "its origin")
     return f"no checksum of {name} is published; download {first} yourself and give it ({own})"
+
+
+def _by_hand(name: str, derive: Mapping[str, Any] | None, own: str) -> str | None:
+    """Return that an artifact has to come from the lab, None when the host can make it."""
+    if derive is None:
+        return f"{name} is published nowhere; give the lab's own copy ({own})"
+    if derive["environment"]:
+        return None
+    program = next((w for w in derive["command"] if w.startswith("{folder}/")), "a program")
+    return (
+        f"{name} is made by upstream's {program.removeprefix('{folder}/')}, whose packages are not"
+        f" locked here: make it by hand and give it ({own})"
+    )

@@ -30,7 +30,8 @@ class Recipe:
     placeholder to lock (`<role>/<file>`) and to the name of the artifact. `source` is the tree of
     the harness (None: it is the role's own files), `wheels` the machine types with wheels (empty:
     as the locks say), `driver` the probe's fact that the device needs and `driver_minimum` its
-    oldest version, `scores` a variant's own accuracy (None: the benchmark's).
+    oldest version, `scores` and `resources` a variant's own accuracy and what it needs of a host
+    (None: the benchmark's).
     """
 
     backend: str | None
@@ -47,6 +48,7 @@ class Recipe:
     loadgen_model: str | None = None
     scenarios: tuple[str, ...] = ()
     scores: tuple[Mapping[str, Any], ...] | None = None
+    resources: Mapping[str, Any] | None = None
     driver: str | None = None
     driver_minimum: str | None = None
     wheels: tuple[str, ...] = ()
@@ -55,7 +57,7 @@ class Recipe:
     def as_dict(self) -> dict[str, Any]:
         """Return what a cell carries of it: all that is not said elsewhere in the cell."""
         plain = asdict(self)
-        for name in ("scenarios", "scores", "loadgen_model", "why_not"):
+        for name in ("scenarios", "scores", "resources", "loadgen_model", "why_not"):
             del plain[name]
         return plain
 
@@ -132,10 +134,11 @@ def _from_benchmark(
         artifacts=_artifacts(section, backend, variant or {}, benchmark),
         links=_links(section),
         accuracy=_evaluation(section["accuracy"], scenario),
-        source=_source(section, catalog),
+        source=source_tree(section, catalog),
         loadgen_model=section.get("loadgen_model"),
         scenarios=tuple(backend.get("scenarios", ())),
         scores=tuple(variant["accuracy"]) if variant else None,
+        resources=(variant or {}).get("resources"),
         driver=known.get("driver"),
         driver_minimum=known.get("driver_minimum"),
         why_not=_why_not(setup, section["accuracy"], mode),
@@ -174,11 +177,16 @@ def _why_not(
 
 
 def _environments(setup: Mapping[str, Any], evaluation: Mapping[str, Any] | None) -> dict[str, str]:
+    """Return placeholder -> lock; a bare name is one of upstream's, others say their role."""
     locks = {
         "python": setup["environment"],
         "accuracy_python": (evaluation or {}).get("environment"),
     }
-    return {word: f"{REFERENCE_LOCKS}/{lock}.txt" for word, lock in locks.items() if lock}
+    return {
+        word: f"{lock if '/' in lock else f'{REFERENCE_LOCKS}/{lock}'}.txt"
+        for word, lock in locks.items()
+        if lock
+    }
 
 
 def _artifacts(
@@ -259,16 +267,14 @@ def _evaluation(section: Mapping[str, Any] | None, scenario: str) -> dict[str, A
     }
 
 
-def _source(section: Mapping[str, Any], catalog: Catalog) -> dict[str, Any]:
+def patch(file: str, catalog: Catalog) -> str:
+    """Return the sha256 of a patch of the catalog. Raises BenchfleetError when there is none."""
+    return hashlib.sha256(catalog.data(f"patches/{file}").read_bytes()).hexdigest()
+
+
+def source_tree(section: Mapping[str, Any], catalog: Catalog) -> dict[str, Any]:
     """Return the source tree: repository, commit (None: the round's), folder, paths …, patches."""
-    patches = [
-        {
-            "file": p["file"],
-            "because": p["because"],
-            "sha256": hashlib.sha256(catalog.data(f"patches/{p['file']}").read_bytes()).hexdigest(),
-        }
-        for p in section.get("patches", ())
-    ]
+    patches = [dict(p, sha256=patch(p["file"], catalog)) for p in section.get("patches", ())]
     return {
         "repository": section.get("repository"),
         "commit": section.get("commit"),

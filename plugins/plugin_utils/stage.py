@@ -19,10 +19,40 @@ from .errors import BenchfleetError
 from .session import Session
 
 display = Display()
+# of what a stage found, what its task returns
+_SHOWN = ("fault", "todo", "settled", "built", "missing_packages", "msg", "debug_dir", "command")
 KEEP_ALIVE = "-o ServerAliveInterval=15 -o ServerAliveCountMax=8"
 
 
-class Stage(ActionBase):
+class HostAction(ActionBase):
+    """A controller half that speaks to its host beside running a module there."""
+
+    TRANSFERS_FILES = False
+    _supports_check_mode = True
+    _supports_async = False
+
+    def say(self, host: str, text: str) -> None:
+        """Show one line of progress at once, under every callback and ansible-runner."""
+        display.display(f"  {host}: {printable(text)}")
+
+    def _keep_alive(self) -> None:
+        """Let ssh notice a host that vanished silently: TCP alone takes a quarter of an hour."""
+        if self._connection.transport == "ssh":
+            arguments = str(self._connection.get_option("ssh_args") or "")
+            if "ServerAliveInterval" not in arguments:
+                self._connection.set_option("ssh_args", f"{arguments} {KEEP_ALIVE}")
+
+    def command(self, text: str) -> tuple[int, str, str]:
+        """Run one shell command on the host with neither module nor become; return (code, out,
+        err)."""
+        if not self._connection.connected:
+            self._keep_alive()
+            self._connection._connect()
+        code, out, err = self._connection.exec_command(text, sudoable=False)
+        return code, text_of(out), text_of(err)
+
+
+class Stage(HostAction):
     """A stage for one host: reads its cells from the session, records what it found, returns
     little.
 
@@ -30,9 +60,6 @@ class Stage(ActionBase):
     records a `fault` (a sentence) as data, and the judge turns outcomes into exit codes.
     """
 
-    TRANSFERS_FILES = False
-    _supports_check_mode = True
-    _supports_async = False
     NAME = ""
     # Options of the module documentation with their defaults; `session` is always there.
     OPTIONS: ClassVar[dict[str, Any]] = {}
@@ -58,7 +85,7 @@ class Stage(ActionBase):
             found = {"fault": f"{e.filename or 'this controller'}: {e.strerror or e}."}
         session.record(host, self.NAME, found)
         shown: dict[str, Any] = {"changed": bool(found.get("changed"))}
-        for name in ("fault", "todo", "settled", "built", "missing_packages", "msg"):
+        for name in _SHOWN:
             if name in found:
                 shown[name] = found[name]
         return shown
@@ -79,10 +106,6 @@ class Stage(ActionBase):
             )
         return {**known, **self._task.args}
 
-    def say(self, host: str, text: str) -> None:
-        """Show one line of progress at once, under every callback and ansible-runner."""
-        display.display(f"  {host}: {printable(text)}")
-
     @staticmethod
     def pause(seconds: float, parent: int) -> None:
         """Sleep, but end this worker when the playbook that started it is gone: nobody reads its
@@ -92,22 +115,6 @@ class Stage(ActionBase):
             if orphaned(parent):
                 os._exit(1)
             time.sleep(min(left, 0.5))
-
-    def _keep_alive(self) -> None:
-        """Let ssh notice a host that vanished silently: TCP alone takes a quarter of an hour."""
-        if self._connection.transport == "ssh":
-            arguments = str(self._connection.get_option("ssh_args") or "")
-            if "ServerAliveInterval" not in arguments:
-                self._connection.set_option("ssh_args", f"{arguments} {KEEP_ALIVE}")
-
-    def command(self, text: str) -> tuple[int, str, str]:
-        """Run one shell command on the host with neither module nor become; return (code, out,
-        err)."""
-        if not self._connection.connected:
-            self._keep_alive()
-            self._connection._connect()
-        code, out, err = self._connection.exec_command(text, sudoable=False)
-        return code, text_of(out), text_of(err)
 
 
 def printable(text: str) -> str:

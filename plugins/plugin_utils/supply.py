@@ -13,12 +13,29 @@ from pathlib import Path
 from typing import Any
 
 from ..module_utils.artifacts.base import Access, Say
+from ..module_utils.artifacts.layout import check_layout
 from ..module_utils.artifacts.obtain import obtain
 from ..module_utils.artifacts.store import Store
 from ..module_utils.host_store import HostError
 from .catalog import Catalog
 from .delivery import Goods
 from .errors import BenchfleetError
+
+
+def entry(what: Mapping[str, Any], place: Mapping[str, Any], downloads: str) -> dict[str, Any]:
+    """Return a need as the host's module takes it: {"identity", "sha256", "spec", "layout"}.
+
+    `place` is where it lies there (see work.place). Without `spec` the host waits for what the
+    controller sends: with `downloads` 'host' it fetches itself, but for source trees, which are the
+    controller's, who has git, the lab's clone and the patches.
+    """
+    found = {"identity": place["identity"], "sha256": place["sha256"], "spec": None, "layout": []}
+    if place["path"]:
+        spec = {"name": what["name"], "origins": [{"path": place["path"]}]}
+        return found | {"spec": spec, "layout": what.get("layout") or []}
+    if downloads == "host" and what.get("artifact") and what["artifact"]["type"] != "source":
+        return found | {"spec": what["artifact"]}
+    return found
 
 
 def bring(what: Mapping[str, Any], goods: Goods, catalog: Catalog, access: Access, say: Say) -> str:
@@ -46,6 +63,9 @@ def _have(what: Mapping[str, Any], goods: Goods, access: Access, say: Say) -> st
         goods.files[known] = Path(what["where"])
         return str(known)
     if what["origin"] == "path":
+        wrong = check_layout(Path(what["where"]), what.get("layout") or [])
+        if wrong:
+            raise BenchfleetError(f"{what['name']} is not whole: {'; '.join(wrong[:3])}.")
         spec = {"name": what["name"], "origins": [{"path": what["where"]}]}
         return obtain(goods.store, spec, access, say).digest
     if known and goods.store.has(known):
@@ -68,7 +88,7 @@ def _patched(store: Store, digest: str, what: Mapping[str, Any], catalog: Catalo
             _apply(catalog.data(f"patches/{file}"), copy)
         record = dict(store.record(digest) or {}, patches=list(what["patches"]))
         made = store.add_tree(copy, {k: v for k, v in record.items() if k != "files"})
-    store.set_pin(origin, origin, made)
+    store.set_pin(origin, made)
     return made
 
 

@@ -146,8 +146,12 @@ def store_copies(bench: Bench, inventory: Path, options: dict[str, str]) -> int:
     """
     sys.path.insert(0, str(bench.checkout / "collections"))
     from ansible_collections.benchfleet.mlperf.plugins.action import plan
+    from ansible_collections.benchfleet.mlperf.plugins.module_utils.artifacts.base import Access
+    from ansible_collections.benchfleet.mlperf.plugins.module_utils.artifacts.store import Store
     from ansible_collections.benchfleet.mlperf.plugins.plugin_utils import (
         catalog,
+        lab_files,
+        needs,
         planner,
         probe_script,
         request,
@@ -159,7 +163,8 @@ def store_copies(bench: Bench, inventory: Path, options: dict[str, str]) -> int:
     asked = request.parse(options)
     ours, stored = catalog.Catalog(), results.Results(bench.results)
     cells = planner.plan(asked, hosts, ours)
-    common = plan._common(asked, cells, ours, stored)
+    nothing = lab_files.Own(Store(bench.results / "store"), needs.Lab({}), Access())
+    common = plan._common(asked, cells, ours, stored, nothing)
     count = 0
     for host, variables in hosts.items():
         command = probe_script.command(variables["benchfleet_home"], [])

@@ -107,7 +107,7 @@ def test_entry_points_are_the_task_files_that_playbooks_call() -> None:
     for playbook in (ROOT / "playbooks").glob("*.yml"):
         called |= set(re.findall(r"tasks_from: (\w+)\.yml", playbook.read_text(encoding="utf-8")))
     assert set(specs) == called
-    assert options("show") == options()
+    assert options("show") == options("provision") == options()
     for name, option in options("index").items():
         assert option == options()[name]
 

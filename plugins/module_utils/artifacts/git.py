@@ -56,7 +56,9 @@ def commit_of(store: Store, url: str, ref: str, access: Access) -> str:
         asker = Repository(errand, url, Path(folder), _credentials(errand, url))
         asker.run("init", "-q", "--bare", folder)
         lines = asker.ask("ls-remote", asker.address(), ref, f"{ref}^{{}}").decode().splitlines()
-    names = dict(reversed(line.split("\t", 1)) for line in lines if "\t" in line)
+    names: dict[str, str] = {}
+    for commit, tab, name in (line.partition("\t") for line in lines):
+        names.update({name: commit} if tab else {})
     order = (f"refs/tags/{ref}^{{}}", f"refs/tags/{ref}", f"refs/heads/{ref}", ref)
     found = next((names[name] for name in order if name in names), None)
     if found is None:

@@ -44,8 +44,7 @@ def prepare(host_dir: Path, spec: dict[str, Any]) -> Path:
     (folder / "user.conf").write_text(text, encoding="utf-8")
     progress = folder / "progress"
     progress.write_bytes(b"\0" * records.STATUS_BYTES)
-    argv = records.fill(spec["prefix"] + spec["argv"], str(folder), str(progress))
-    command = " ".join(shlex.quote(part) for part in argv)
+    command = command_in(folder, spec)
     env = records.fill(
         {**spec["env"], "BENCHFLEET_STATUS": str(progress)}, str(folder), str(progress)
     )
@@ -61,6 +60,12 @@ def prepare(host_dir: Path, spec: dict[str, Any]) -> Path:
     (folder / "launch.sh").write_text(script, encoding="utf-8")
     (folder / "launch.sh").chmod(0o755)
     return folder
+
+
+def command_in(folder: Path, spec: dict[str, Any]) -> str:
+    """Return a cell's command for a shell, as it is run in a folder made by `prepare`."""
+    argv = records.fill(spec["prefix"] + spec["argv"], str(folder), str(folder / "progress"))
+    return " ".join(shlex.quote(part) for part in argv)
 
 
 def _target(host_dir: Path, spec: dict[str, Any]) -> dict[str, float] | None:

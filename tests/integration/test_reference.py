@@ -1,0 +1,379 @@
+"""The implementation `reference`, from a git repository to assessed runs on a host.
+
+A repository made of the folder standin takes the place of mlcommons/inference; all else is real:
+git, delivery over ssh, LoadGen, the accuracy script, as a user who may not become root.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fleet import FIRST_PASS_S, Controller, Done, Run, snapshot
+from lab import Lab
+from local import why
+from tree import controller_environment, root
+
+pytestmark = [pytest.mark.lab, pytest.mark.network]
+
+HOST, USER = "sut2", "plain"
+MAIN, SCRIPT = "vision/python/main.py", "vision/python/accuracy.py"
+PATCH, PATCHED = "standin-says.patch", "made for tests, patched"
+LOCK = "framework/onnxruntime-cpu"  # what the other tests have on the host already
+TARGETS = {"target_qps": 20_000, "target_latency": 0.5}  # the stand-in is slower
+# Everything below a home with its size and time; no access times, which reading changes.
+TREE = "find ~ -path ~/.ssh -prune -o -printf '%p %s %T@ %m\\n' | sort"
+
+
+def git(folder: Path, *words: str) -> str:
+    """Run git with nobody's own settings."""
+    who = ["-c", "user.name=t", "-c", "user.email=t@t", "-c", "init.defaultBranch=main"]
+    env = {"PATH": os.environ["PATH"], "HOME": str(folder), "GIT_CONFIG_NOSYSTEM": "1"}
+    done = subprocess.run(
+        ["git", *who, *words], cwd=folder, env=env, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def repository(folder: Path) -> str:
+    """Make the stand-in's repository and return its commit."""
+    shutil.copytree(Path(__file__).with_name("standin"), folder)
+    git(folder, "init", "-q")
+    git(folder, "add", ".")
+    git(folder, "commit", "-qm", "the stand-in")
+    return git(folder, "rev-parse", "HEAD").strip()
+
+
+def images_and_labels() -> Mapping[str, Any]:
+    """Return the arrays of the embedded benchmark's dataset."""
+    with np.load(root() / "catalog" / "data" / "digits" / "digits.npz") as arrays:
+        return dict(arrays)
+
+
+def model(path: Path) -> float:
+    """Write the mean image of each digit; return the accuracy in percent of the nearest one."""
+    data = images_and_labels()
+    images, labels = data["image"].reshape(-1, 64).astype(np.float32), data["labels"]
+    means = np.stack([images[labels == n].mean(axis=0) for n in range(10)])
+    np.savez(path, means=means)
+    found = ((images[:, None] - means) ** 2).sum(axis=2).argmin(axis=1)
+    return float(100 * (found == labels).mean())
+
+
+def benchmark(name: str, model_file: Path, **changes: Any) -> dict[str, Any]:
+    """Return a catalog file that runs the stand-in as upstream's vision harness is run."""
+    flavour = name.removeprefix("standin-")
+    command = ["{python}", f"{{folder}}/{MAIN.removeprefix('vision/')}", "--model={model}"]
+    command += ["--dataset-path={dataset}", "--output={out}", "--user_conf={user_conf}"]
+    command += ["--scenario={scenario}", "--max-batchsize={batch_size}", "--count={samples}"]
+    script = ["{python}", f"{{folder}}/{SCRIPT.removeprefix('vision/')}"]
+    script += ["--mlperf-accuracy-file={out}/mlperf_log_accuracy.json", "--dataset={dataset}"]
+    ours = (root() / "catalog" / "data" / "digits" / "digits.npz").read_bytes()
+    files = {"model": ("model", model_file.read_bytes()), "digits": ("dataset", ours)}
+    origins = {"model": f"data/{model_file.name}", "digits": "data/digits/digits.npz"}
+    return {
+        "name": name,
+        "title": "A stand-in",
+        "kind": "embedded",
+        "task": "image classification",
+        "checker_names": [],
+        "loadgen_model": "standin",
+        "scenarios": ["Offline"],
+        "artifacts": {
+            part: {
+                "type": kind,
+                "title": part,
+                "origins": [{"file": origins[part]}],
+                "sha256": hashlib.sha256(content).hexdigest(),
+                "bytes": len(content),
+                "licence": None,
+                "gate": None,
+            }
+            for part, (kind, content) in files.items()
+        },
+        "model": {"format": "npz", "artifact": "model"},
+        "dataset": {"name": "digits", "samples": 500, "artifact": "digits"},
+        "metric": None,
+        "accuracy": [{"metric": "acc", "reference": None, "target": 80}],
+        "performance_sample_count": 500,
+        "test": {"min_duration_ms": 300},
+        "expected_s": {"accuracy": 2},
+        "reference": {
+            "folder": "vision",
+            "paths": ["vision", "README.md"],
+            "links": ["settings.json"],
+            "backends": {"numpy": {"model": "model", "devices": {"cpu": {"environment": LOCK}}}},
+            "values": {"batch_size": 16},
+            "command": [*command, *([f"--flavour={flavour}"] if flavour != name else [])],
+            "scenarios": {"SingleStream": {"arguments": ["--answer-bytes=2048"]}},
+            "modes": {"performance": [], "accuracy": ["--accuracy"]},
+            "accuracy": {"command": script},
+            **changes,
+        },
+    }
+
+
+@dataclass(frozen=True)
+class Place:
+    """The stand-in's repository and commit, a catalog of the lab's own, a controller's home."""
+
+    upstream: Path
+    commit: str
+    catalog: Path
+    env: dict[str, str]
+    accuracy: float
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Settings that every call has."""
+        return {
+            "implementation": "reference",
+            "benchfleet_catalog_path": str(self.catalog),
+            "benchfleet_inference_repo": str(self.upstream),
+            "benchfleet_accuracy_log_max_mb": 1,
+            **TARGETS,
+        }
+
+    @property
+    def store(self) -> Path:
+        """The controller's store."""
+        return Path(self.env["HOME"]) / ".cache" / "benchfleet"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    folder = tmp_path_factory.mktemp("reference")
+    home, catalog = folder / "home", folder / "catalog"
+    for part in (home, catalog / "benchmarks", catalog / "data", catalog / "patches"):
+        part.mkdir(parents=True)
+    commit = repository(folder / "inference")
+    accuracy = model(catalog / "data" / "model.npz")
+    harness = folder / "inference" / MAIN
+    before = harness.read_text()
+    harness.write_text(before.replace("made for tests", PATCHED, 1).replace("patched, for", "for"))
+    (catalog / "patches" / PATCH).write_text(git(folder / "inference", "diff"))
+    harness.write_text(before)
+    made = Place(folder / "inference", commit, catalog, controller_environment(home), accuracy)
+    tokens = [{"metric": "ROUGE1", "reference": None, "target": 80}]
+    tokens += [{"metric": "TOKENS_PER_SAMPLE", "reference": None, "target": 3, "upper": 3}]
+    add(made, "standin", patches=[{"file": PATCH, "because": "to be seen"}])
+    script = benchmark("standin", catalog / "data" / "model.npz")
+    dtype = [*script["reference"]["accuracy"]["command"], "--dtype={token_dtype}"]
+    add(made, "standin-tokens", tokens, accuracy={"command": dtype})
+    add(made, "standin-broken")
+    add(made, "standin-lost", commit="f" * 40)
+    return made
+
+
+def add(place: Place, name: str, scores: list[Any] | None = None, **changes: Any) -> None:
+    """Add a benchmark to the lab's catalog."""
+    changes = {"commit": place.commit, **changes}
+    made = benchmark(name, place.catalog / "data" / "model.npz", **changes)
+    if scores:
+        made["accuracy"] = scores
+    if name == "standin":
+        made["scenarios"] = ["SingleStream", "Offline"]
+    (place.catalog / "benchmarks" / f"{name}.yml").write_text(json.dumps(made))
+
+
+class Bench(Controller):
+    """A person who runs the stand-in on one host of the lab."""
+
+    def __init__(self, lab: Lab, place: Place, folder: Path) -> None:
+        super().__init__(place.env, folder)
+        self._inventory, self._place = lab.inventory(HOST, user=USER), place
+
+    def bench(self, **request: Any) -> Done:
+        """Run the main playbook."""
+        asked = {**self._place.settings, "scenario": "all", "mode": "all", **request}
+        return self.run(self._inventory, timeout=FIRST_PASS_S, **asked)
+
+    def cells(self) -> dict[str, dict[str, Any]]:
+        """Return the outcomes of the latest request: `benchmark/scenario/mode` -> outcome."""
+        return {f"{o['benchmark']}/{o['scenario']}/{o['mode']}": o for o in self.outcomes()}
+
+    def run_of(self, cell: str) -> Run:
+        """Return the stored run of a cell of the latest request."""
+        return Run(self.results / self.cells()[cell]["run"])
+
+
+@dataclass(frozen=True)
+class Passes:
+    """Two calls that cannot get the source, what they left on the host, and one that can."""
+
+    bench: Bench
+    faults: tuple[Done, Done]
+    left: tuple[str, str]
+    first: Done
+
+
+@pytest.fixture(scope="module")
+def passes(lab: Lab, place: Place, tmp_path_factory: pytest.TempPathFactory) -> Passes:
+    bench = Bench(lab, place, tmp_path_factory.mktemp("controller"))
+    before = lab.ssh(HOST, TREE, user=USER).stdout
+    lost = bench.bench(benchmark="standin-lost", mode="accuracy")
+    nowhere = {"benchfleet_inference_repo": "git://127.0.0.1:9/inference"}
+    dead = bench.bench(benchmark="standin", mode="accuracy", **nowhere)
+    left = lab.ssh(HOST, TREE, user=USER).stdout
+    first = bench.bench(benchmark=["standin", "standin-tokens", "standin-broken"])
+    return Passes(bench, (lost, dead), (before, left), first)
+
+
+def test_a_source_that_cannot_be_had_is_told_and_changes_nothing(
+    passes: Passes, place: Place
+) -> None:
+    lost, dead = passes.faults
+    assert (lost.code, dead.code) == (2, 2)
+    assert f"{place.upstream} has no commit {'f' * 40}; fetch it there." in lost.text, lost.text
+    assert "git://127.0.0.1:9/inference cannot be fetched" in dead.text, dead.text
+    assert "Traceback" not in lost.text + dead.text
+    assert passes.left[0] == passes.left[1]
+
+
+def test_the_next_call_runs_everything(passes: Passes, place: Place) -> None:
+    cells = passes.bench.cells()
+    outcomes = {name: cell["outcome"] for name, cell in cells.items()}
+    assert outcomes == {
+        "standin/SingleStream/performance": "valid",
+        "standin/SingleStream/accuracy": "valid",
+        "standin/Offline/performance": "valid",
+        "standin/Offline/accuracy": "valid",
+        "standin-tokens/Offline/performance": "valid",
+        "standin-tokens/Offline/accuracy": "valid",
+        "standin-broken/Offline/performance": "failed",
+        "standin-broken/Offline/accuracy": "failed",
+    }, passes.first.text
+    assert cells["standin/Offline/accuracy"]["accuracy"] == {"acc": pytest.approx(place.accuracy)}
+    assert cells["standin/Offline/performance"]["value"] > 0
+    assert all(run.complete() for run in passes.bench.runs())
+
+
+def test_a_traceback_is_a_failure_whatever_the_exit_code(passes: Passes) -> None:
+    cell = passes.bench.cells()["standin-broken/Offline/performance"]
+    assert "exited with 0" in why(cell)
+    assert "RuntimeError: the stand-in lost its model" in why(cell)
+    result = passes.bench.run_of("standin-broken/Offline/performance").read("result.json")
+    assert (result["end"], result["exit_code"]) == ("exited", 0)
+
+
+def test_command_settings_and_logs(passes: Passes, place: Place) -> None:
+    run = passes.bench.run_of("standin/SingleStream/performance")
+    record = run.read("run.json")
+    source, digests = record["cell"]["recipe"]["source"], record["digests"]
+    assert source["commit"] == place.commit
+    tree = f"/home/{USER}/.benchfleet/artifacts/trees/{digests['tree'][:2]}/{digests['tree']}"
+    words = record["argv"]
+    assert words[1] == f"{tree}/{MAIN}"
+    assert "--answer-bytes=2048" in words
+    assert "--accuracy" not in words
+    assert "--max-batchsize=16" in words
+    assert "--count=500" in words
+    assert record["env"]["PYTHONDONTWRITEBYTECODE"] == "1"
+    assert record["env"]["PATH"].split(":")[0] == str(Path(words[0]).parent)
+    assert "standin.SingleStream.target_latency = 0.5" in (run.path / "user.conf").read_text()
+    names = {p.name for p in run.path.iterdir()}
+    assert {"mlperf_log_summary.txt", "mlperf_log_detail.txt", "console.log", PATCH} <= names
+    assert "settings.json" not in names
+    assert "found in the working directory" in (run.path / "console.log").read_text()
+
+
+def test_the_patch_is_recorded_and_applied_to_a_copy(
+    passes: Passes, place: Place, lab: Lab
+) -> None:
+    run = passes.bench.run_of("standin/Offline/performance")
+    (patch,) = run.read("run.json")["cell"]["recipe"]["source"]["patches"]
+    text = (place.catalog / "patches" / PATCH).read_bytes()
+    assert patch["sha256"] == hashlib.sha256(text).hexdigest()
+    assert (run.path / PATCH).read_bytes() == text
+    assert PATCHED in (run.path / "console.log").read_text()
+    plain = passes.bench.run_of("standin-tokens/Offline/performance")
+    assert PATCHED not in (plain.path / "console.log").read_text()
+    assert plain.read("run.json")["digests"]["tree"] != run.read("run.json")["digests"]["tree"]
+    assert git(place.upstream, "status", "--porcelain") == ""
+
+
+def test_the_source_on_the_host_is_what_the_harness_needs_and_stays_clean(
+    passes: Passes, place: Place, lab: Lab
+) -> None:
+    digest = passes.bench.run_of("standin-tokens/Offline/accuracy").read("run.json")["digests"]
+    tree = f"~/.benchfleet/artifacts/trees/{digest['tree'][:2]}/{digest['tree']}"
+    listing = lab.ssh(HOST, f"cd {tree} && find . -type f -printf '%P %m\\n'", user=USER).stdout
+    assert dict(line.split() for line in listing.splitlines()) == {
+        "README.md": "444",
+        "vision/settings.json": "444",
+        MAIN: "444",
+        SCRIPT: "444",
+    }
+    sums = lab.ssh(HOST, f"cd {tree} && sha256sum {MAIN} {SCRIPT}", user=USER).stdout.split()
+    for path, found in ((MAIN, sums[0]), (SCRIPT, sums[2])):
+        assert found == hashlib.sha256((place.upstream / path).read_bytes()).hexdigest()
+
+
+def test_tokens_are_read_as_wide_as_they_were_logged(passes: Passes) -> None:
+    cell = passes.bench.cells()["standin-tokens/Offline/accuracy"]
+    assert cell["accuracy"]["TOKENS_PER_SAMPLE"] == 3
+    run = passes.bench.run_of("standin-tokens/Offline/accuracy")
+    text = (run.path / "accuracy.txt").read_text()
+    assert "np." not in text, text
+    assert run.read("result.json")["accuracy_script"]["exit_code"] == 0
+
+
+def test_a_large_accuracy_log_goes_home_as_its_ends(passes: Passes, lab: Lab) -> None:
+    small = passes.bench.run_of("standin/Offline/accuracy")
+    entries = json.loads((small.path / "mlperf_log_accuracy.json").read_text())
+    assert len(entries) == 500
+    assert "accuracy_log" not in small.read("result.json")
+    run = passes.bench.run_of("standin/SingleStream/accuracy")
+    whole = run.read("result.json")["accuracy_log"]
+    assert whole["entries"] == 500
+    assert whole["bytes"] > 1 << 20
+    assert (run.path / "mlperf_log_accuracy.json").stat().st_size == 2 * 4096 + 7
+    last = (run.path / "accuracy.txt").read_text().splitlines()[-1]
+    assert last == f"hash={whole['sha256']}"
+    kept = lab.ssh(HOST, f"sha256sum {whole['original']}", user=USER).stdout.split()[0]
+    assert kept == whole["sha256"]
+
+
+def test_the_second_call_changes_nothing(passes: Passes, place: Place, lab: Lab) -> None:
+    bench = passes.bench
+    before = snapshot(bench.results), snapshot(place.store), lab.ssh(HOST, TREE, user=USER).stdout
+    done = bench.bench(benchmark=["standin", "standin-tokens"])
+    assert done.code == 0, done.text
+    assert done.recap[HOST]["changed"] == 0
+    assert not {"Provision", "Start", "Gather"}.intersection(done.tasks)
+    after = snapshot(bench.results), snapshot(place.store), lab.ssh(HOST, TREE, user=USER).stdout
+    assert after == before
+
+
+def test_a_checkout_of_the_labs_own(passes: Passes, place: Place, tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    git(tmp_path, "clone", "-q", str(place.upstream), str(own))
+    harness = own / MAIN
+    harness.write_text(harness.read_text().replace("nearest mean image", "work of the lab's own"))
+    before = passes.bench.run_of("standin/Offline/accuracy").read("run.json")
+    asked = {"benchmark": "standin", "scenario": "Offline", "mode": "accuracy"}
+    done = passes.bench.bench(**asked, source_override=str(own))
+    assert done.code == 0, done.text
+    run = passes.bench.run_of("standin/Offline/accuracy")
+    record = run.read("run.json")
+    assert record["digest"] != before["digest"]
+    assert record["digests"]["tree"] != before["digests"]["tree"]
+    assert "+" in (run.path / "source.diff").read_text()
+    assert "work of the lab's own" in (run.path / "source.diff").read_text()
+    assert PATCHED in (run.path / "console.log").read_text()
+    again = passes.bench.bench(**asked, source_override=str(own))
+    assert again.code == 0, again.text
+    assert again.recap[HOST]["changed"] == 0, again.text
+    closed = passes.bench.bench(**asked, source_override=str(own), division="closed")
+    assert closed.code == 2
+    assert "takes the round's own source only" in why(passes.bench.outcomes()[0])
