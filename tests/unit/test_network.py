@@ -43,7 +43,11 @@ def test_nothing_said_is_nothing_set(tmp_path: Path) -> None:
 
 def test_both_sides_get_proxies_in_both_spellings(tmp_path: Path) -> None:
     one = settings(proxy={"http": "http://p:1", "https": "http://p:2", "no": "localhost,.lab"})
-    expected = {"http_proxy": "http://p:1", "https_proxy": "http://p:2", "no_proxy": "localhost,.lab"}
+    expected = {
+        "http_proxy": "http://p:1",
+        "https_proxy": "http://p:2",
+        "no_proxy": "localhost,.lab",
+    }
     expected |= {name.upper(): value for name, value in expected.items()}
     assert one.here(tmp_path) == expected
     assert one.on_host("/h") == (expected, {})

@@ -236,7 +236,7 @@ def test_a_cell_of_upstreams_harness_becomes_commands(tmp_path: Path) -> None:
     assert made["argv"][-1] == "--accuracy"
     assert made["accuracy"]["argv"][1].startswith(f"/store/tree/{source['folder']}/")
     assert made["accuracy"]["env"]["HF_HUB_OFFLINE"] == "1"
-    assert made["env"]["PATH"].startswith(f"{os.path.dirname(python)}:")
+    assert made["env"]["PATH"].startswith(f"{Path(python).parent}:")
     assert made["digests"]["tree"] == SHA
     assert made["files"] == {}
     assert made["log_limit"] == LIMITS.accuracy_log

@@ -53,7 +53,9 @@ def files(store: Store, digest: str) -> dict[str, str]:
     return {p.relative_to(tree).as_posix(): p.read_text() for p in found}
 
 
-def test_a_dirty_checkout_is_taken_as_it_is(own: Own, store: Store, git: Git, upstream: Path) -> None:
+def test_a_dirty_checkout_is_taken_as_it_is(
+    own: Own, store: Store, git: Git, upstream: Path
+) -> None:
     pinned = git(upstream, "rev-parse", "v1^{commit}")
     (upstream / "vision" / "main.py").write_text("mine\n")
     (upstream / "vision" / "new.py").write_text("new\n")
@@ -82,7 +84,9 @@ def test_a_checkout_at_the_pinned_commit_has_no_difference(
     assert own.differences == {}
 
 
-@pytest.mark.parametrize(("ref", "content"), [("main", "two\n"), ("side", "one\n"), ("v1", "one\n")])
+@pytest.mark.parametrize(
+    ("ref", "content"), [("main", "two\n"), ("side", "one\n"), ("v1", "one\n")]
+)
 def test_a_branch_or_tag_of_a_server(
     ref: str, content: str, own: Own, store: Store, upstream: Path, serve: Any
 ) -> None:

@@ -132,7 +132,9 @@ def test_debug_makes_the_links(host: Any, linked: dict[str, str], tmp_path: Path
     assert json.loads((folder / "seen.json").read_text())["settings.json"] == "settings"
     other = tmp_path / "other"
     other.write_text("other")
-    assert by_hand.prepare(host.host_dir, {**cell, "links": {"settings.json": str(other)}}) == folder
+    assert (
+        by_hand.prepare(host.host_dir, {**cell, "links": {"settings.json": str(other)}}) == folder
+    )
     assert (folder / "settings.json").read_text() == "other"
     with pytest.raises(ValueError, match="not a name for a link"):
         by_hand.prepare(host.host_dir, {**cell, "links": {"../out": "/etc/passwd"}})
@@ -149,9 +151,7 @@ def test_folders_are_kept_between_runs(host: Any, tmp_path: Path) -> None:
 # --- accuracy scripts ------------------------------------------------------------------------
 
 
-def test_a_script_reads_the_log_and_its_printout_is_kept(
-    host: Any, linked: dict[str, str]
-) -> None:
+def test_a_script_reads_the_log_and_its_printout_is_kept(host: Any, linked: dict[str, str]) -> None:
     code = f"import os, sys; sys.stderr.write('warned\\n'); {PRINTS}; print(os.environ['WHO'])"
     own = {"vocab.txt": linked["deep/er/vocab.txt"]}
     code += "; print(open('vocab.txt').read(), open('settings.json').read(), *sys.argv[1:])"
@@ -296,8 +296,9 @@ def test_a_disk_that_fills_up_meanwhile(tmp_path: Path, host: Any, what: str) ->
 
 
 def test_links_are_checked_before_any_is_made(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="not a name"), records.linked(
-        tmp_path, {"good": "/x", "../bad": "/x"}
+    with (
+        pytest.raises(ValueError, match="not a name"),
+        records.linked(tmp_path, {"good": "/x", "../bad": "/x"}),
     ):
         pytest.fail("not reached")
     assert list(tmp_path.iterdir()) == []

@@ -59,7 +59,9 @@ def test_answers_without_tokens_are_passed_over(tmp_path: Path) -> None:
     assert evaluation.token_dtype(write(tmp_path, entries)) == "int64"
 
 
-def test_only_the_beginning_of_a_log_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_beginning_of_a_log_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     entries = [entry(n, tokens(9, "i"), 9) for n in range(1000)]
     monkeypatch.setattr(evaluation, "_HEAD", len(entries[0]) + 40)
     assert evaluation.token_dtype(write(tmp_path, entries)) == "int32"
@@ -223,5 +225,3 @@ def test_upstreams_own_tool_cuts_the_same(run: Path, tmp_path: Path) -> None:
         (accuracy / name).write_bytes((run / name).read_bytes())
     subprocess.run(argv, check=True, capture_output=True, cwd=tree)
     assert (accuracy / evaluation.LOG).read_bytes() == (run / evaluation.LOG).read_bytes()
-
-

@@ -50,7 +50,7 @@ class Sut:
         time.sleep(PAUSE_S)
         images = self.images[[s.index for s in samples]]
         distances = ((images[:, None] - self.means) ** 2).sum(axis=2)
-        for sample, found in zip(samples, distances.argmin(axis=1)):
+        for sample, found in zip(samples, distances.argmin(axis=1), strict=True):
             data = self.packed(found)
             count = [TOKENS] if self.given.flavour == "tokens" else []
             response = lg.QuerySampleResponse(sample.id, data.ctypes.data, data.nbytes, *count)
