@@ -38,7 +38,7 @@ class Own:
         if not path:
             return None
         folder = Path(path).expanduser()
-        if not any((folder / name).is_file() for name in ("setup.py", "pyproject.toml")):
+        if not (folder / "setup.py").is_file():
             raise BenchfleetError(
                 f"loadgen_source={path} is not the folder of LoadGen's sources on this controller:"
                 " it has no setup.py. (In a clone of mlcommons/inference it is loadgen/.)"

@@ -53,6 +53,7 @@ class Pair:
         self.pushed: list[Path] = []
         self.pushes, self.steps = 0, 0
         self.broken, self.damage = -1, -1
+        self.envs: list[dict[str, Any]] = []
         self._push = transfer.push
         monkeypatch.setattr(delivery.transfer, "push", self.push)
 
@@ -73,14 +74,15 @@ class Pair:
         return arrived
 
     def run(self, wanted: list[dict[str, Any]], sent: dict[str, Any]) -> dict[str, Any]:
-        """The module's half as the host runs it, without environments."""
+        """The module's half as the host runs it."""
         self.step()
         result: dict[str, Any] = {"changed": False, "missing_artifacts": [], "missing_files": []}
         result |= {"artifacts": {}, "missing_packages": [], "built": []}
         nothing: dict[str, Any] = {"parts": {}, "packs": [], "listings": {}, "records": {}}
         params = {"home": str(self.there.root), "host_dir": str(self.there.root / "hosts" / "h")}
         params |= {"environment": {}, "secrets": {}, "hf_endpoint": "", "mirror": ""}
-        params |= {"folders": [], "envs": [], "wanted": wanted, **nothing, **sent}
+        params |= {"folders": [], "envs": self.envs, "wanted": wanted, "python": "auto"}
+        params |= {**nothing, **sent}
         try:
             provision._provision(params, False, result)
         except HostError as error:
@@ -260,3 +262,23 @@ def test_a_file_that_went_meanwhile_is_named(pair: Pair, tmp_path: Path) -> None
     pair.here.file_path(model).unlink()
     with pytest.raises(BenchfleetError, match="is gone from the controller"):
         pair.deliver(model)
+
+
+def test_loadgens_sources_arrive_before_they_are_built(
+    pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree = pair.tree(tmp_path / "loadgen", {"setup.py": b"# build", "loadgen.cc": b"int main;"})
+    locks = {"requirements": {"run.txt": ""}, "loadgen": "loadgen.txt", "wheels": []}
+    pair.envs = [{"name": "env-1", "loadgen_source": tree, **locks}]
+    built = []
+
+    def build(home: str, spec: Any) -> bool:
+        built.append(Path(spec.loadgen_source))
+        assert Path(spec.loadgen_source, "setup.py").is_file()
+        return True
+
+    monkeypatch.setattr(provision.python_env, "build", build)
+    monkeypatch.setattr(provision.python_env, "missing_packages", lambda _spec: [])
+    answer = pair.deliver(tree)
+    assert answer.get("fault") is None
+    assert (answer["built"], built) == (["env-1"], [pair.there.tree_path(tree)])
