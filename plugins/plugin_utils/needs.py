@@ -38,7 +38,7 @@ def need(
     if name is None and not given:
         return None
     artifact: Mapping[str, Any] = benchmark["artifacts"].get(name, {})
-    found = {"name": name or "own", "origin": "path", "where": "", "sha256": None}
+    found: dict[str, Any] = {"name": name or "own", "origin": "path", "where": "", "sha256": None}
     path = given or lab.paths.get(str(name), "")
     if path:
         return found | {"where": path, "layout": [] if given else artifact.get("layout", [])}
