@@ -387,27 +387,18 @@ def _derive(
 def _build(
     params: dict[str, Any], environment: dict[str, str], check: bool, result: dict[str, Any]
 ) -> None:
-    specs = [_environment(params, env, environment) for env in params["envs"]]
-    waiting = [s for s in specs if not python_env.ready(params["home"], s)]
+    home, own = params["home"], {"python": params["python"], "environment": environment}
+    specs = [python_env.Spec.planned(home, env, **own) for env in params["envs"]]
+    waiting = python_env.waiting(home, specs)
     result["waiting"] = [s.name for s in waiting]
     for spec in waiting:
         result["missing_packages"] += python_env.missing_packages(spec)
     if check:
         result["changed"] |= bool(waiting or result["missing_artifacts"])
     elif not result["missing_packages"] and not result["missing_artifacts"]:
-        result["built"] = [s.name for s in waiting if python_env.build(params["home"], s)]
+        result["built"] = [s.name for s in waiting if python_env.build(home, s)]
         result["waiting"] = []
         result["changed"] |= bool(result["built"])
-
-
-def _environment(
-    params: dict[str, Any], env: dict[str, Any], environment: dict[str, str]
-) -> python_env.Spec:
-    given = dict(env, python=params["python"], environment=environment)
-    source = env.get("loadgen_source")
-    if source:
-        given["loadgen_source"] = str(Store(params["home"]).path(source))
-    return python_env.Spec(**given)
 
 
 if __name__ == "__main__":

@@ -67,7 +67,7 @@ class Context:
             )
         asked: dict[str, Any] = {"backend": self.request.backend, "variant": self.variant}
         if self.of_benchmark:
-            asked |= {n: getattr(self.request, n) for n in TUNABLE}
+            asked |= {n: getattr(self.request, n) for n in (*TUNABLE, "samples")}
         try:
             found = recipe(
                 *(self.implementation, benchmark, self.device, scenario, mode),

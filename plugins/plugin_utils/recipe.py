@@ -120,15 +120,20 @@ def _from_benchmark(
     layers = [section, backend, variant or {}, setup, own]
     known = implementation["devices"].get(device, {})
     given = [{"variables": implementation["environment"]}, *layers]
+    variables = _merged(given, "variables")
+    arguments = (word for layer in layers[1:] for word in layer.get("arguments", ()))
+    command = (*section["command"], *arguments)
+    if asked.get("samples") and not any("{samples}" in w for w in (*command, *variables.values())):
+        raise BenchfleetError(
+            f"the reference harness of {benchmark['name']} counts the dataset itself: it has no"
+            " option samples."
+        )
     return Recipe(
         backend=name,
         variant=(variant or {}).get("name"),
-        command=(
-            *section["command"],
-            *(word for layer in layers[1:] for word in layer.get("arguments", ())),
-        ),
+        command=command,
         modes=section["modes"],
-        variables=_merged(given, "variables"),
+        variables=variables,
         values=_tuned(_merged(layers, "values"), asked, benchmark["name"]),
         environments=_environments(setup, section["accuracy"]),
         artifacts=_artifacts(section, backend, variant or {}, benchmark),

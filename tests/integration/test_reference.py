@@ -8,182 +8,30 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
-import subprocess
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
+import upstream
 from fleet import FIRST_PASS_S, Controller, Done, Run, snapshot
 from lab import Lab
 from local import why
-from tree import controller_environment, root
+from tree import controller_environment
+from upstream import MAIN, PATCH, PATCHED, SCRIPT, Place, git
 
 pytestmark = [pytest.mark.lab, pytest.mark.network]
 
 HOST, USER = "sut2", "plain"
-MAIN, SCRIPT = "vision/python/main.py", "vision/python/accuracy.py"
-PATCH, PATCHED = "standin-says.patch", "made for tests, patched"
-LOCK = "framework/onnxruntime-cpu"  # what the other tests have on the host already
-TARGETS = {"target_qps": 20_000, "target_latency": 0.5}  # the stand-in is slower
 # Everything below a home with its size and time; no access times, which reading changes.
 TREE = "find ~ -path ~/.ssh -prune -o -printf '%p %s %T@ %m\\n' | sort"
-
-
-def git(folder: Path, *words: str) -> str:
-    """Run git with nobody's own settings."""
-    who = ["-c", "user.name=t", "-c", "user.email=t@t", "-c", "init.defaultBranch=main"]
-    env = {"PATH": os.environ["PATH"], "HOME": str(folder), "GIT_CONFIG_NOSYSTEM": "1"}
-    done = subprocess.run(
-        ["git", *who, *words], cwd=folder, env=env, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def repository(folder: Path) -> str:
-    """Make the stand-in's repository and return its commit."""
-    shutil.copytree(Path(__file__).with_name("standin"), folder)
-    git(folder, "init", "-q")
-    git(folder, "add", ".")
-    git(folder, "commit", "-qm", "the stand-in")
-    return git(folder, "rev-parse", "HEAD").strip()
-
-
-def images_and_labels() -> Mapping[str, Any]:
-    """Return the arrays of the embedded benchmark's dataset."""
-    with np.load(root() / "catalog" / "data" / "digits" / "digits.npz") as arrays:
-        return dict(arrays)
-
-
-def model(path: Path) -> float:
-    """Write the mean image of each digit; return the accuracy in percent of the nearest one."""
-    data = images_and_labels()
-    images, labels = data["image"].reshape(-1, 64).astype(np.float32), data["labels"]
-    means = np.stack([images[labels == n].mean(axis=0) for n in range(10)])
-    np.savez(path, means=means)
-    found = ((images[:, None] - means) ** 2).sum(axis=2).argmin(axis=1)
-    return float(100 * (found == labels).mean())
-
-
-def benchmark(name: str, model_file: Path, **changes: Any) -> dict[str, Any]:
-    """Return a catalog file that runs the stand-in as upstream's vision harness is run."""
-    flavour = name.removeprefix("standin-")
-    command = ["{python}", f"{{folder}}/{MAIN.removeprefix('vision/')}", "--model={model}"]
-    command += ["--dataset-path={dataset}", "--output={out}", "--user_conf={user_conf}"]
-    command += ["--scenario={scenario}", "--max-batchsize={batch_size}", "--count={samples}"]
-    script = ["{python}", f"{{folder}}/{SCRIPT.removeprefix('vision/')}"]
-    script += ["--mlperf-accuracy-file={out}/mlperf_log_accuracy.json", "--dataset={dataset}"]
-    ours = (root() / "catalog" / "data" / "digits" / "digits.npz").read_bytes()
-    files = {"model": ("model", model_file.read_bytes()), "digits": ("dataset", ours)}
-    origins = {"model": f"data/{model_file.name}", "digits": "data/digits/digits.npz"}
-    return {
-        "name": name,
-        "title": "A stand-in",
-        "kind": "embedded",
-        "task": "image classification",
-        "checker_names": [],
-        "loadgen_model": "standin",
-        "scenarios": ["Offline"],
-        "artifacts": {
-            part: {
-                "type": kind,
-                "title": part,
-                "origins": [{"file": origins[part]}],
-                "sha256": hashlib.sha256(content).hexdigest(),
-                "bytes": len(content),
-                "licence": None,
-                "gate": None,
-            }
-            for part, (kind, content) in files.items()
-        },
-        "model": {"format": "npz", "artifact": "model"},
-        "dataset": {"name": "digits", "samples": 500, "artifact": "digits"},
-        "metric": None,
-        "accuracy": [{"metric": "acc", "reference": None, "target": 80}],
-        "performance_sample_count": 500,
-        "test": {"min_duration_ms": 300},
-        "expected_s": {"accuracy": 2},
-        "reference": {
-            "folder": "vision",
-            "paths": ["vision", "README.md"],
-            "links": ["settings.json"],
-            "backends": {"numpy": {"model": "model", "devices": {"cpu": {"environment": LOCK}}}},
-            "values": {"batch_size": 16},
-            "command": [*command, *([f"--flavour={flavour}"] if flavour != name else [])],
-            "scenarios": {"SingleStream": {"arguments": ["--answer-bytes=2048"]}},
-            "modes": {"performance": [], "accuracy": ["--accuracy"]},
-            "accuracy": {"command": script},
-            **changes,
-        },
-    }
-
-
-@dataclass(frozen=True)
-class Place:
-    """The stand-in's repository and commit, a catalog of the lab's own, a controller's home."""
-
-    upstream: Path
-    commit: str
-    catalog: Path
-    env: dict[str, str]
-    accuracy: float
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """Settings that every call has."""
-        return {
-            "implementation": "reference",
-            "benchfleet_catalog_path": str(self.catalog),
-            "benchfleet_inference_repo": str(self.upstream),
-            "benchfleet_accuracy_log_max_mb": 1,
-            **TARGETS,
-        }
-
-    @property
-    def store(self) -> Path:
-        """The controller's store."""
-        return Path(self.env["HOME"]) / ".cache" / "benchfleet"
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     folder = tmp_path_factory.mktemp("reference")
-    home, catalog = folder / "home", folder / "catalog"
-    for part in (home, catalog / "benchmarks", catalog / "data", catalog / "patches"):
-        part.mkdir(parents=True)
-    commit = repository(folder / "inference")
-    accuracy = model(catalog / "data" / "model.npz")
-    harness = folder / "inference" / MAIN
-    before = harness.read_text()
-    harness.write_text(before.replace("made for tests", PATCHED, 1).replace("patched, for", "for"))
-    (catalog / "patches" / PATCH).write_text(git(folder / "inference", "diff"))
-    harness.write_text(before)
-    made = Place(folder / "inference", commit, catalog, controller_environment(home), accuracy)
-    tokens = [{"metric": "ROUGE1", "reference": None, "target": 80}]
-    tokens += [{"metric": "TOKENS_PER_SAMPLE", "reference": None, "target": 3, "upper": 3}]
-    add(made, "standin", patches=[{"file": PATCH, "because": "to be seen"}])
-    script = benchmark("standin", catalog / "data" / "model.npz")
-    dtype = [*script["reference"]["accuracy"]["command"], "--dtype={token_dtype}"]
-    add(made, "standin-tokens", tokens, accuracy={"command": dtype})
-    add(made, "standin-broken")
-    add(made, "standin-lost", commit="f" * 40)
-    return made
-
-
-def add(place: Place, name: str, scores: list[Any] | None = None, **changes: Any) -> None:
-    """Add a benchmark to the lab's catalog."""
-    changes = {"commit": place.commit, **changes}
-    made = benchmark(name, place.catalog / "data" / "model.npz", **changes)
-    if scores:
-        made["accuracy"] = scores
-    if name == "standin":
-        made["scenarios"] = ["SingleStream", "Offline"]
-    (place.catalog / "benchmarks" / f"{name}.yml").write_text(json.dumps(made))
+    (folder / "home").mkdir()
+    return upstream.place(folder, controller_environment(folder / "home"))
 
 
 class Bench(Controller):
@@ -225,7 +73,7 @@ def passes(lab: Lab, place: Place, tmp_path_factory: pytest.TempPathFactory) -> 
     nowhere = {"benchfleet_inference_repo": "git://127.0.0.1:9/inference"}
     dead = bench.bench(benchmark="standin", mode="accuracy", **nowhere)
     left = lab.ssh(HOST, TREE, user=USER).stdout
-    first = bench.bench(benchmark=["standin", "standin-tokens", "standin-broken"])
+    first = bench.bench(benchmark=["standin", "standin-tokens"])
     return Passes(bench, (lost, dead), (before, left), first)
 
 
@@ -242,28 +90,18 @@ def test_a_source_that_cannot_be_had_is_told_and_changes_nothing(
 
 def test_the_next_call_runs_everything(passes: Passes, place: Place) -> None:
     cells = passes.bench.cells()
-    outcomes = {name: cell["outcome"] for name, cell in cells.items()}
-    assert outcomes == {
+    assert {name: cell["outcome"] for name, cell in cells.items()} == {
         "standin/SingleStream/performance": "valid",
         "standin/SingleStream/accuracy": "valid",
         "standin/Offline/performance": "valid",
         "standin/Offline/accuracy": "valid",
         "standin-tokens/Offline/performance": "valid",
         "standin-tokens/Offline/accuracy": "valid",
-        "standin-broken/Offline/performance": "failed",
-        "standin-broken/Offline/accuracy": "failed",
     }, passes.first.text
+    assert passes.first.code == 0, passes.first.text
     assert cells["standin/Offline/accuracy"]["accuracy"] == {"acc": pytest.approx(place.accuracy)}
     assert cells["standin/Offline/performance"]["value"] > 0
     assert all(run.complete() for run in passes.bench.runs())
-
-
-def test_a_traceback_is_a_failure_whatever_the_exit_code(passes: Passes) -> None:
-    cell = passes.bench.cells()["standin-broken/Offline/performance"]
-    assert "exited with 0" in why(cell)
-    assert "RuntimeError: the stand-in lost its model" in why(cell)
-    result = passes.bench.run_of("standin-broken/Offline/performance").read("result.json")
-    assert (result["end"], result["exit_code"]) == ("exited", 0)
 
 
 def test_command_settings_and_logs(passes: Passes, place: Place) -> None:
@@ -355,25 +193,41 @@ def test_the_second_call_changes_nothing(passes: Passes, place: Place, lab: Lab)
     assert after == before
 
 
-def test_a_checkout_of_the_labs_own(passes: Passes, place: Place, tmp_path: Path) -> None:
+def test_a_traceback_is_a_failure_whatever_the_exit_code(
+    lab: Lab, place: Place, tmp_path: Path
+) -> None:
+    bench = Bench(lab, place, tmp_path / "controller")
+    done = bench.bench(benchmark="standin-broken")
+    assert done.code == 2
+    for mode in ("performance", "accuracy"):
+        cell = bench.cells()[f"standin-broken/Offline/{mode}"]
+        assert cell["outcome"] == "failed"
+        assert "exited with 0 — RuntimeError: the stand-in lost its model" in why(cell)
+        assert bench.run_of(f"standin-broken/Offline/{mode}").read("result.json")["exit_code"] == 0
+
+
+def test_a_checkout_of_the_labs_own(passes: Passes, lab: Lab, place: Place, tmp_path: Path) -> None:
     own = tmp_path / "own"
     git(tmp_path, "clone", "-q", str(place.upstream), str(own))
     harness = own / MAIN
     harness.write_text(harness.read_text().replace("nearest mean image", "work of the lab's own"))
     before = passes.bench.run_of("standin/Offline/accuracy").read("run.json")
+    bench = Bench(lab, place, tmp_path / "controller")
     asked = {"benchmark": "standin", "scenario": "Offline", "mode": "accuracy"}
-    done = passes.bench.bench(**asked, source_override=str(own))
+    asked["source_override"] = str(own)
+    done = bench.bench(**asked)
     assert done.code == 0, done.text
-    run = passes.bench.run_of("standin/Offline/accuracy")
+    run = bench.run_of("standin/Offline/accuracy")
     record = run.read("run.json")
     assert record["digest"] != before["digest"]
     assert record["digests"]["tree"] != before["digests"]["tree"]
-    assert "+" in (run.path / "source.diff").read_text()
     assert "work of the lab's own" in (run.path / "source.diff").read_text()
     assert PATCHED in (run.path / "console.log").read_text()
-    again = passes.bench.bench(**asked, source_override=str(own))
+    stored = snapshot(bench.results)
+    again = bench.bench(**asked)
     assert again.code == 0, again.text
     assert again.recap[HOST]["changed"] == 0, again.text
-    closed = passes.bench.bench(**asked, source_override=str(own), division="closed")
+    assert snapshot(bench.results) == stored
+    closed = bench.bench(**asked, division="closed")
     assert closed.code == 2
-    assert "takes the round's own source only" in why(passes.bench.outcomes()[0])
+    assert "takes the round's own source only" in why(bench.outcomes()[0])

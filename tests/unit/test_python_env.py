@@ -187,6 +187,29 @@ def test_loadgen_of_the_labs_own_sources_is_built_once_for_each_content(tmp_path
         python_env.ready(str(home), wanted)
 
 
+def test_an_environment_waits_for_the_sources_that_a_plan_names(tmp_path: Path) -> None:
+    home, digest = tmp_path / "home", "ab" * 32
+    given = spec(python(tmp_path / "bin"), loadgen_source=digest)
+    env = {k: getattr(given, k) for k in ("name", "requirements", "loadgen", "wheels")}
+    planned = python_env.Spec.planned(
+        str(home), env | {"loadgen_source": digest}, python=given.python
+    )
+    assert planned.loadgen_source is not None
+    assert planned.loadgen_source.startswith(str(home))
+    assert python_env.waiting(str(home), [planned]) == [planned]
+    source = Path(planned.loadgen_source)
+    source.mkdir(parents=True)
+    (source / "setup.py").write_text("one")
+    assert python_env.waiting(str(home), [planned]) == [planned]
+    assert python_env.build(str(home), planned) is True
+    assert python_env.waiting(str(home), [planned]) == []
+    (source / "setup.py").unlink()
+    source.rmdir()  # the store was tidied up
+    assert python_env.waiting(str(home), [planned]) == [planned]
+    plain = python_env.Spec.planned(str(home), env, python=given.python)
+    assert plain.loadgen_source is None
+
+
 def test_uv_installs_where_a_host_has_it_from_the_index_that_pip_is_told(tmp_path: Path) -> None:
     home, program = tmp_path / "home", uv(tmp_path)
     given = {

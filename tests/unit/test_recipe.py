@@ -344,7 +344,10 @@ def test_a_cell_that_has_no_recipe_is_refused_and_not_dropped() -> None:
 
 def test_samples_are_the_requests_or_the_datasets() -> None:
     assert cells(benchmark="resnet50")[0]["recipe"]["values"]["samples"] == 50000
-    assert cells(benchmark="resnet50", samples=7)[0]["recipe"]["values"]["samples"] == 7
+    (cell,) = cells(benchmark="llama2-70b", samples=7)
+    assert cell["recipe"]["values"]["samples"] == 7
+    (cell,) = cells(benchmark="resnet50", samples=7)
+    assert "resnet50 counts the dataset itself: it has no option samples" in cell["refuse"]
 
 
 def test_own_sources_are_never_closed() -> None:

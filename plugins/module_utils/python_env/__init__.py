@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from .builder import build, facts, missing_packages, ready
+from .builder import build, facts, missing_packages, ready, waiting
 from .installer import pip_settings
 from .interpreter import interpreters
 from .loadgen import WHEELS_FOR as LOADGEN_WHEELS_FOR
@@ -23,4 +23,5 @@ __all__ = [
     "pip_settings",
     "read",
     "ready",
+    "waiting",
 ]

@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, Iterable
 
 from ..host_store import HostError, locked
 from . import loadgen
@@ -43,6 +43,15 @@ def ready(home: str, spec: Spec) -> bool:
     said = _record(home, spec.name).get("digest")
     python = Path(facts(home, spec.name)["python"])
     return said is not None and python.exists() and said == spec.digest()
+
+
+def waiting(home: str, specs: Iterable[Spec]) -> list[Spec]:
+    """Return the environments that are not ready, or whose LoadGen sources have yet to come."""
+    return [
+        spec
+        for spec in specs
+        if (spec.loadgen_source and not Path(spec.loadgen_source).is_dir()) or not ready(home, spec)
+    ]
 
 
 def missing_packages(spec: Spec) -> list[str]:
