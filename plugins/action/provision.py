@@ -10,11 +10,12 @@ from typing import Any
 
 from ..module_utils.artifacts.base import Access
 from ..module_utils.artifacts.store import Store
-from ..plugin_utils import network, supply, transfer
+from ..plugin_utils import network, os_packages, supply, transfer
 from ..plugin_utils.catalog import Catalog
 from ..plugin_utils.delivery import Goods, deliver
 from ..plugin_utils.session import Session
 from ..plugin_utils.stage import Stage, module_result
+from ..plugin_utils.wheelhouse import Target, have
 
 MODULE = "benchfleet.mlperf.provision"
 
@@ -24,6 +25,7 @@ class ActionModule(Stage):
 
     NAME = "provision"
     OPTIONS = {
+        "internet": True,
         "python": "auto",
         "store": "~/.cache/benchfleet",
         "downloads": "controller",
@@ -34,7 +36,8 @@ class ActionModule(Stage):
         self, session: Session, host: str, options: dict[str, Any], variables: dict[str, Any]
     ) -> dict[str, Any]:
         """Return what was done; `missing_packages` asks for packages of the operating system
-        first, `artifacts` tells by identity where each artifact lies on the host."""
+        first (from files in `packages_folder` on the host, if that is there), `artifacts` tells by
+        identity where each artifact lies on the host."""
         found = session.read(host, "probe")
         items = [i for i in session.work(host) or () if i["action"] == "run"]
         if not items:
@@ -55,7 +58,42 @@ class ActionModule(Stage):
         first = run({})
         if self._task.check_mode:
             return first
-        return deliver(self._connection, found["probe"]["home"], goods, first, run)
+        home = found["probe"]["home"]
+        answer = deliver(self._connection, home, goods, first, run)
+        access = _access(options, settings, goods)
+        more = {} if "fault" in answer else self._kits(host, answer, arguments, goods.store, access)
+        if not more:
+            return answer
+        arguments["wheelhouses"] = {n: d for n, d in more.items() if n}
+        for digest in more.values():
+            goods.add(digest)
+            arguments["wanted"].append({"identity": digest, "sha256": digest, "spec": None})
+        again = deliver(self._connection, home, goods, run({}), run)
+        again["changed"] |= answer["changed"]
+        if more.get("") in again.get("artifacts", {}):
+            again["packages_folder"] = again["artifacts"][more[""]]["path"]
+        return again
+
+    def _kits(
+        self,
+        host: str,
+        answer: Mapping[str, Any],
+        arguments: Mapping[str, Any],
+        store: Store,
+        access: Access,
+    ) -> dict[str, str]:
+        """Return the digests of what a host without internet builds with: wheels by environment,
+        packages of its operating system by ""."""
+        if arguments["internet"]:
+            return {}
+        envs = {e["name"]: e for e in arguments["envs"]}
+        found = {
+            name: have(store, envs[name], Target.of(t), access, lambda line: self.say(host, line))[0]
+            for name, t in answer["targets"].items()
+        }
+        missing = answer["missing_packages"]
+        packages = os_packages.find(store, answer["system"], missing) if missing else None
+        return found | ({"": packages} if packages else {})
 
     def _arguments(
         self,
@@ -75,6 +113,7 @@ class ActionModule(Stage):
             "session": options["session"],
             "home": home,
             "host_dir": probe["host_dir"],
+            "internet": options["internet"],
             "python": options["python"],
             "environment": environment,
             "secrets": secrets,
@@ -100,8 +139,8 @@ class ActionModule(Stage):
         Without `spec` the host waits for what the controller sends.
         """
         catalog = Catalog(common["catalog_path"])
-        here = settings.here(goods.store.root / "ca")
-        access = Access(options["hf_endpoint"], options["mirror"], here)
+        access = _access(options, settings, goods)
+        downloads = options["downloads"] == "host" and options["internet"]
         wanted: dict[str, dict[str, Any]] = {}
         for place, what in _artifacts(items):
             if place["identity"] in wanted:
@@ -110,7 +149,7 @@ class ActionModule(Stage):
             if place["path"]:
                 spec = {"name": what["name"], "origins": [{"path": place["path"]}]}
                 entry |= {"spec": spec, "layout": what.get("layout") or []}
-            elif options["downloads"] == "host" and _fetchable(what):
+            elif downloads and _fetchable(what):
                 entry["spec"] = what["artifact"]
             elif not self._task.check_mode:
                 entry["sha256"] = supply.bring(
@@ -121,6 +160,11 @@ class ActionModule(Stage):
             goods.add(digest)
             wanted[digest] = {"identity": digest, "sha256": digest, "spec": None}
         return list(wanted.values())
+
+
+def _access(options: Mapping[str, Any], settings: network.Settings, goods: Goods) -> Access:
+    here = settings.here(goods.store.root / "ca")
+    return Access(options["hf_endpoint"], options["mirror"], here)
 
 
 def _artifacts(items: list[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:

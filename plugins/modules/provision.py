@@ -31,6 +31,12 @@ options:
     type: str
     choices: [controller, host]
     default: controller
+  internet:
+    description:
+      - Whether the host reaches the internet. V(false) takes everything from the controller, wheels
+        and packages of the operating system included.
+    type: bool
+    default: true
   python:
     description: The Python to build environments with, or V(auto) for the newest supported one.
     type: str
@@ -129,6 +135,10 @@ options:
     type: list
     elements: dict
     default: []
+  wheelhouses:
+    description: Digests of trees of wheels, by environment. Set by the controller half.
+    type: dict
+    default: {}
 attributes:
   check_mode:
     description: Reports what would be installed and writes nothing.
@@ -160,6 +170,14 @@ missing_packages:
   returned: always
   type: list
   elements: str
+targets:
+  description: What wheels must fit, by environment that waits for them.
+  returned: without O(internet)
+  type: dict
+system:
+  description: Identity and version of the operating system, and the machine type.
+  returned: always
+  type: dict
 artifacts:
   description: Path and sha256 of each artifact, by the plan's name for it.
   returned: always
@@ -182,7 +200,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils import host_store, python_env
+from ..module_utils import host_store, packages, python_env
 from ..module_utils.artifacts import receive
 from ..module_utils.artifacts.base import Access
 from ..module_utils.artifacts.store import Store
@@ -196,6 +214,8 @@ def main() -> None:
         "missing_artifacts": [],
         "missing_files": [],
         "missing_packages": [],
+        "system": packages.system(),
+        "targets": {},
         "artifacts": {},
         "built": [],
     }
@@ -229,6 +249,7 @@ def _specification() -> dict[str, Any]:
             "choices": ["controller", "host"],
             "default": "controller",
         },
+        "internet": {"type": "bool", "default": True},
         "python": {"type": "str", "default": "auto"},
         "environment": {"type": "dict", "default": {}},
         "secrets": {"type": "dict", "default": {}, "no_log": True},
@@ -249,6 +270,7 @@ def _specification() -> dict[str, Any]:
         "listings": {"type": "dict", "default": {}},
         "records": {"type": "dict", "default": {}},
         "envs": {"type": "list", "elements": "dict", "default": []},
+        "wheelhouses": {"type": "dict", "default": {}},
     }
 
 
@@ -284,11 +306,15 @@ def _build(
 ) -> None:
     specs = [_environment(params, env, environment) for env in params["envs"]]
     waiting = [s for s in specs if not python_env.ready(params["home"], s)]
-    for spec in waiting:
-        result["missing_packages"] += python_env.missing_packages(spec)
+    missing = [name for spec in waiting for name in python_env.missing_packages(spec)]
+    result["missing_packages"] = list(dict.fromkeys(missing))
+    if not params["internet"]:
+        lacking = [s for s in waiting if s.name not in params["wheelhouses"]]
+        targets = {s.name: python_env.target(s) for s in lacking}
+        result["targets"] = {name: target for name, target in targets.items() if target}
     if check:
         result["changed"] |= bool(waiting or result["missing_artifacts"])
-    elif not result["missing_packages"] and not result["missing_artifacts"]:
+    elif not any(result[n] for n in ("missing_packages", "missing_artifacts", "targets")):
         result["built"] = [s.name for s in waiting if python_env.build(params["home"], s)]
         result["changed"] |= bool(result["built"])
 
@@ -297,9 +323,14 @@ def _environment(
     params: dict[str, Any], env: dict[str, Any], environment: dict[str, str]
 ) -> python_env.Spec:
     given = dict(env, python=params["python"], environment=environment)
-    source = env.get("loadgen_source")
-    if source:
-        given["loadgen_source"] = str(Store(params["home"]).path(source))
+    store = Store(params["home"])
+    trees = {
+        "loadgen_source": env.get("loadgen_source"),
+        "wheels_folder": params["wheelhouses"].get(env["name"]),
+    }
+    for word, digest in trees.items():
+        if digest:  # where it will lie: nothing is built before it is there
+            given[word] = str(store.find(digest) or store.tree_path(digest))
     return python_env.Spec(**given)
 
 

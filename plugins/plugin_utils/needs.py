@@ -56,7 +56,7 @@ def need(
     }
     where = canonical(artifact["origins"])
     found |= {"origin": "store", "where": where, "sha256": sha256, "artifact": spec}
-    return found | {"refuse": _refusal(str(name), artifact, lab)}
+    return found | {"refuse": refusal(str(name), artifact, lab)}
 
 
 def source(recipe: Mapping[str, Any], override: str, lab: Lab) -> dict[str, Any]:
@@ -106,7 +106,7 @@ def _closed(gate: Mapping[str, Any], lab: Lab) -> bool:
     return gate["how"] == "own-copy" or gate["name"] not in lab.consents
 
 
-def _refusal(name: str, artifact: Mapping[str, Any], lab: Lab) -> str | None:
+def refusal(name: str, artifact: Mapping[str, Any], lab: Lab) -> str | None:
     """Return why an artifact cannot be downloaded, in words that say what to do."""
     gate, own = artifact["gate"], f"benchfleet_artifact_paths: {{{name}: <path on the SUT>}}"
     if gate and gate["how"] == "own-copy":

@@ -19,6 +19,8 @@ from .errors import BenchfleetError
 from .session import Session
 
 display = Display()
+# what a stage's task may go on with: the rest stays in the session
+_SHOWN = ("fault", "todo", "settled", "built", "missing_packages", "packages_folder", "msg")
 KEEP_ALIVE = "-o ServerAliveInterval=15 -o ServerAliveCountMax=8"
 
 
@@ -58,7 +60,7 @@ class Stage(ActionBase):
             found = {"fault": f"{e.filename or 'this controller'}: {e.strerror or e}."}
         session.record(host, self.NAME, found)
         shown: dict[str, Any] = {"changed": bool(found.get("changed"))}
-        for name in ("fault", "todo", "settled", "built", "missing_packages", "msg"):
+        for name in _SHOWN:
             if name in found:
                 shown[name] = found[name]
         return shown
