@@ -19,6 +19,7 @@ from ..module_utils.artifacts.store import Store
 from ..module_utils.host_store import HostError, sha256_of
 from ..plugin_utils import os_packages, transfer
 from ..plugin_utils.errors import BenchfleetError
+from ..plugin_utils.session import Session
 from ..plugin_utils.stage import printable
 
 MODULE = "benchfleet.mlperf.package_archive"
@@ -40,12 +41,15 @@ class ActionModule(ActionBase):
             argument_spec={
                 "names": {"type": "list", "elements": "str", "required": True},
                 "store": {"type": "path", "default": "~/.cache/benchfleet"},
-                "systems": {"type": "list", "elements": "dict"},
+                "session": {"type": "str"},
                 "home": {"type": "str", "default": "~/.benchfleet"},
             }
         )
         store, names = Store(given["store"]), given["names"]
-        arguments = {**given, "held": os_packages.systems(store, names)}
+        systems = os_packages.lacking(Session(given["session"])) if given["session"] else None
+        if systems == []:
+            return {"changed": False, "system": {}, "digest": ""}
+        arguments = {**given, "systems": systems, "held": os_packages.systems(store, names)}
         result: dict[str, Any] = self._execute_module(
             module_name=MODULE, module_args=arguments, task_vars=task_vars
         )

@@ -88,7 +88,9 @@ class ActionModule(Stage):
             return {}
         envs = {e["name"]: e for e in arguments["envs"]}
         found = {
-            name: have(store, envs[name], Target.of(t), access, lambda line: self.say(host, line))[0]
+            name: have(store, envs[name], Target.of(t), access, lambda line: self.say(host, line))[
+                0
+            ]
             for name, t in answer["targets"].items()
         }
         missing = answer["missing_packages"]

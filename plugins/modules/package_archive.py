@@ -27,10 +27,14 @@ options:
     description: The controller's artifact store.
     type: path
     default: ~/.cache/benchfleet
-  systems:
+  session:
     description:
-      - Collect only when the host's system is one of these, each with C(id), C(version) and
-        C(machine). Without it for whatever system the host has.
+      - The session folder that M(benchfleet.mlperf.plan) returned. Packages are then collected only
+        for a system of its hosts without internet that lack some, as
+        M(benchfleet.mlperf.build_facts) has found. Read by the controller half.
+    type: str
+  systems:
+    description: The systems to collect for; any without it. Set by the controller half.
     type: list
     elements: dict
   held:
@@ -103,6 +107,7 @@ def main() -> None:
         argument_spec={
             "names": {"type": "list", "elements": "str", "required": True},
             "store": {"type": "path", "default": "~/.cache/benchfleet"},
+            "session": {"type": "str"},
             "systems": {"type": "list", "elements": "dict"},
             "held": {"type": "list", "elements": "dict", "default": []},
             "home": {"type": "str", "default": "~/.benchfleet"},

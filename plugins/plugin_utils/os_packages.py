@@ -1,8 +1,8 @@
 # Copyright (c) 2026, benchfleet contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Packages of operating systems in the controller's store: a tree of files with all that they depend
-on, for hosts of one system."""
+"""Packages of operating systems in the controller's store: a tree of files with all that they
+depend on, for hosts of one system."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any
 
 from ..module_utils.artifacts import archive
 from ..module_utils.artifacts.store import Store
+from .session import Session
 
 TAG = "os-packages"
 System = Mapping[str, str]  # id, version and machine (see module_utils.packages.system)
@@ -39,6 +40,13 @@ def systems(store: Store, names: Iterable[str]) -> list[dict[str, str]]:
     """Return the systems for which the store has all these packages."""
     wanted = set(names)
     return [dict(r["system"]) for r in store.records() if "system" in r and wanted <= held(r)]
+
+
+def lacking(session: Session) -> list[dict[str, str]]:
+    """Return the systems of hosts without internet that lack packages, as build_facts found."""
+    answers = (session.read(host, "build_facts") or {} for host in session.hosts())
+    found = [a["system"] for a in answers if not a.get("internet") and a.get("missing_packages")]
+    return [system for i, system in enumerate(found) if system not in found[:i]]
 
 
 def keep(store: Store, packed: Path, system: System, names: list[str], host: str) -> str:

@@ -201,7 +201,7 @@ def _fetched(
 
 @contextmanager
 def _spoken(folder: Path, name: str, say: Say) -> Iterator[None]:
-    """Say every few seconds how much has come into a folder: pip's own progress is for terminals."""
+    """Say every few seconds how much has come into a folder; pip only tells terminals."""
     ended = threading.Event()
 
     def look() -> None:
