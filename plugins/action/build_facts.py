@@ -25,7 +25,7 @@ class ActionModule(Stage):
         """Return the module's answer and whether the host has `internet`."""
         cells = [c for c in session.cells(host) if c.get("payload")]
         away = (session.read(host, "probe") or {}).get("fault")
-        if not cells or away:
+        if away:
             return {"changed": False, "internet": options["internet"], "away": away}
         payloads = session.common()["payloads"]
         envs = {e["name"]: e for c in cells for e in payloads[c["payload"]]["envs"].values()}

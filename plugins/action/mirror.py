@@ -59,14 +59,13 @@ class ActionModule(ActionBase):
         except (BenchfleetError, OSError) as e:
             raise AnsibleActionFail(str(e)) from None
         for line in mirror.table(rows, store.root):
-            display.display(printable(line) if line.strip() else "")
+            indent = len(line) - len(line.lstrip())
+            display.display(line[:indent] + printable(line))
         failed = [r.name for r in rows if r.state == FAILED]
-        return {
-            "changed": any(r.state in (FETCHED, TO_FETCH) for r in rows),
-            "failed": bool(failed),
-            "msg": f"could not be brought: {', '.join(failed)}" if failed else "",
-            "things": [r.as_dict() for r in rows],
-        }
+        found: dict[str, Any] = {"changed": any(r.state in (FETCHED, TO_FETCH) for r in rows)}
+        if failed:
+            return found | {"failed": True, "msg": f"could not be brought: {', '.join(failed)}"}
+        return found | {"things": [r.as_dict() for r in rows]}
 
     def _fill(self, given: dict[str, Any], store: Store) -> list[Row]:
         session = Session(given["session"])

@@ -49,6 +49,11 @@ class ActionModule(ActionBase):
         systems = os_packages.lacking(Session(given["session"])) if given["session"] else None
         if systems == []:
             return {"changed": False, "system": {}, "digest": ""}
+        if not names:
+            raise AnsibleActionFail(
+                "how packages of this system are called is not known: name them, such as"
+                " -e mirror_packages=python3-venv,g++"
+            )
         arguments = {**given, "systems": systems, "held": os_packages.systems(store, names)}
         result: dict[str, Any] = self._execute_module(
             module_name=MODULE, module_args=arguments, task_vars=task_vars

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from ..module_utils.artifacts.base import Access
@@ -13,11 +14,13 @@ from ..module_utils.artifacts.store import Store
 from ..plugin_utils import network, os_packages, supply, transfer
 from ..plugin_utils.catalog import Catalog
 from ..plugin_utils.delivery import Goods, deliver
+from ..plugin_utils.errors import BenchfleetError
 from ..plugin_utils.session import Session
 from ..plugin_utils.stage import Stage, module_result
 from ..plugin_utils.wheelhouse import Target, have
 
 MODULE = "benchfleet.mlperf.provision"
+FILL = "On a controller without internet, use a store that mirror.yml has filled elsewhere."
 
 
 class ActionModule(Stage):
@@ -87,12 +90,12 @@ class ActionModule(Stage):
         if arguments["internet"]:
             return {}
         envs = {e["name"]: e for e in arguments["envs"]}
-        found = {
-            name: have(store, envs[name], Target.of(t), access, lambda line: self.say(host, line))[
-                0
-            ]
-            for name, t in answer["targets"].items()
-        }
+        found = {}
+        for name, target in answer["targets"].items():
+            with _with_advice():
+                found[name], _new = have(
+                    store, envs[name], Target.of(target), access, lambda line: self.say(host, line)
+                )
         missing = answer["missing_packages"]
         packages = os_packages.find(store, answer["system"], missing) if missing else None
         return found | ({"": packages} if packages else {})
@@ -154,14 +157,23 @@ class ActionModule(Stage):
             elif downloads and _fetchable(what):
                 entry["spec"] = what["artifact"]
             elif not self._task.check_mode:
-                entry["sha256"] = supply.bring(
-                    what, goods, catalog, access, lambda line: self.say(host, line)
-                )
+                with _with_advice():
+                    entry["sha256"] = supply.bring(
+                        what, goods, catalog, access, lambda line: self.say(host, line)
+                    )
             wanted[place["identity"]] = entry
         for digest in {i["cell"]["loadgen_digest"] for i in items} - {None}:
             goods.add(digest)
             wanted[digest] = {"identity": digest, "sha256": digest, "spec": None}
         return list(wanted.values())
+
+
+@contextmanager
+def _with_advice() -> Iterator[None]:
+    try:
+        yield
+    except BenchfleetError as e:
+        raise BenchfleetError(f"{e} {FILL}") from None
 
 
 def _access(options: Mapping[str, Any], settings: network.Settings, goods: Goods) -> Access:

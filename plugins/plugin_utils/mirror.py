@@ -88,7 +88,7 @@ class Filler:
         collected."""
         for host, answer in answers.items():
             missing = answer.get("missing_packages")
-            if answer["internet"] or not missing:
+            if not missing or answer["internet"]:
                 continue
             digest = os_packages.find(self.store, answer["system"], missing)
             if digest is None:
@@ -101,7 +101,7 @@ class Filler:
 
     def collected(self, answer: Mapping[str, Any]) -> Iterator[Row]:
         """Tell what package_archive has done (its result)."""
-        if answer.get("failed"):
+        if answer.get("failed") or answer.get("unreachable"):
             yield Row(os_packages.TAG, "packages", FAILED, why=str(answer.get("msg")))
         elif answer.get("digest"):
             name = f"{os_packages.TAG} {os_packages.label(answer['system'])}"
@@ -153,7 +153,8 @@ def unknown(host: str, answer: Mapping[str, Any] | None, targets: Sequence[Targe
         return [Row(f"{env} for {host}", "wheels", REFUSED, why=why) for env, why in faults]
     if targets:
         return []
-    why = "the host was not reached; name its Python and machine: -e mirror_targets=cp311-x86_64"
+    reason = (answer or {}).get("fault") or (answer or {}).get("away") or "it did not answer"
+    why = f"{reason.rstrip('.')}. Name its Python and machine: -e mirror_targets=cp311-x86_64"
     return [Row(f"wheels for {host}", "wheels", REFUSED, why=why)]
 
 

@@ -19,7 +19,6 @@ from ..module_utils.host_store import HostError
 from .catalog import Catalog
 from .delivery import Goods
 from .errors import BenchfleetError
-from .wheelhouse import FILL
 
 
 def bring(what: Mapping[str, Any], goods: Goods, catalog: Catalog, access: Access, say: Say) -> str:
@@ -33,7 +32,7 @@ def bring(what: Mapping[str, Any], goods: Goods, catalog: Catalog, access: Acces
         if what.get("patches"):
             digest = _patched(goods.store, digest, what, catalog)
     except HostError as e:
-        raise BenchfleetError(f"{what['name']} is not in the store. {e} {FILL}") from None
+        raise BenchfleetError(f"{what['name']} is not in the store. {e}") from None
     if what["origin"] != "catalog":
         goods.add(digest)
     return digest
@@ -78,7 +77,7 @@ def _patched(store: Store, digest: str, what: Mapping[str, Any], catalog: Catalo
             _apply(catalog.data(f"patches/{file}"), copy)
         record = dict(store.record(digest) or {}, patches=list(what["patches"]))
         made = store.add_tree(copy, {k: v for k, v in record.items() if k != "files"})
-    store.set_pin(origin, origin, made)
+    store.set_pin(origin, made)
     return made
 
 

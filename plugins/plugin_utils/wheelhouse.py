@@ -30,7 +30,6 @@ from ..module_utils.python_env.commands import Commands
 from .digest import canonical
 from .errors import BenchfleetError
 
-FILL = "On a controller without internet, use a store that mirror.yml has filled elsewhere."
 _EVERY_S = 10.0
 _TARGET = re.compile(r"cp3(\d+)-(x86_64|aarch64)(?:-2\.(\d+))?")
 _USUAL_GLIBC = (2, 28)  # what most packages' newest wheels need: RHEL 8, Debian 10, Ubuntu 20.04
@@ -143,7 +142,7 @@ def have(
             files = files or _fetched(store, env, target, access, say)
             digest = store.add_tree(files, about)
         except HostError as e:
-            raise BenchfleetError(f"{what} are not in the store. {e} {FILL}") from None
+            raise BenchfleetError(f"{what} are not in the store. {e}") from None
         store.set_pin(pins[0], digest)
     return digest, True
 
