@@ -31,6 +31,12 @@ options:
     type: str
     choices: [controller, host]
     default: controller
+  internet:
+    description:
+      - Whether the host reaches the internet. V(false) takes everything from the controller, wheels
+        and packages of the operating system included.
+    type: bool
+    default: true
   python:
     description: The Python to build environments with, or V(auto) for the newest supported one.
     type: str
@@ -129,6 +135,10 @@ options:
     type: list
     elements: dict
     default: []
+  wheelhouses:
+    description: Digests of trees of wheels, by environment. Set by the controller half.
+    type: dict
+    default: {}
   derived:
     description: Artifacts to make of others on the host. Set by the controller half.
     type: list
@@ -203,6 +213,14 @@ missing_packages:
   returned: always
   type: list
   elements: str
+targets:
+  description: What wheels must fit, by environment that waits for them.
+  returned: without O(internet)
+  type: dict
+system:
+  description: Identity and version of the operating system, and the machine type.
+  returned: always
+  type: dict
 artifacts:
   description:
     - Path, sha256 and size in bytes of each artifact, by the plan's name for it, and whether it is
@@ -236,7 +254,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils import host_store, python_env
+from ..module_utils import host_store, packages, python_env
 from ..module_utils.artifacts import derive, receive
 from ..module_utils.artifacts.base import Access
 from ..module_utils.artifacts.obtain import Obtained
@@ -253,6 +271,8 @@ def main() -> None:
         "missing_artifacts": [],
         "missing_files": [],
         "missing_packages": [],
+        "system": packages.system(),
+        "targets": {},
         "artifacts": {},
         "built": [],
         "waiting": [],
@@ -294,6 +314,7 @@ def _specification() -> dict[str, Any]:
             "choices": ["controller", "host"],
             "default": "controller",
         },
+        "internet": {"type": "bool", "default": True},
         "python": {"type": "str", "default": "auto"},
         "environment": {"type": "dict", "default": {}},
         "secrets": {"type": "dict", "default": {}, "no_log": True},
@@ -314,6 +335,7 @@ def _specification() -> dict[str, Any]:
         "listings": {"type": "dict", "default": {}},
         "records": {"type": "dict", "default": {}},
         "envs": {"type": "list", "elements": "dict", "default": []},
+        "wheelhouses": {"type": "dict", "default": {}},
     }
 
 
@@ -387,18 +409,32 @@ def _derive(
 def _build(
     params: dict[str, Any], environment: dict[str, str], check: bool, result: dict[str, Any]
 ) -> None:
-    home, own = params["home"], {"python": params["python"], "environment": environment}
-    specs = [python_env.Spec.planned(home, env, **own) for env in params["envs"]]
+    home = params["home"]
+    specs = [_environment(params, env, environment) for env in params["envs"]]
     waiting = python_env.waiting(home, specs)
     result["waiting"] = [s.name for s in waiting]
-    for spec in waiting:
-        result["missing_packages"] += python_env.missing_packages(spec)
+    missing = [name for spec in waiting for name in python_env.missing_packages(spec)]
+    result["missing_packages"] = list(dict.fromkeys(missing))
+    if not params["internet"]:
+        lacking = [s for s in waiting if s.name not in params["wheelhouses"]]
+        targets = {s.name: python_env.target(s) for s in lacking}
+        result["targets"] = {name: target for name, target in targets.items() if target}
     if check:
         result["changed"] |= bool(waiting or result["missing_artifacts"])
-    elif not result["missing_packages"] and not result["missing_artifacts"]:
+    elif not any(result[n] for n in ("missing_packages", "missing_artifacts", "targets")):
         result["built"] = [s.name for s in waiting if python_env.build(home, s)]
         result["waiting"] = []
         result["changed"] |= bool(result["built"])
+
+
+def _environment(
+    params: dict[str, Any], env: dict[str, Any], environment: dict[str, str]
+) -> python_env.Spec:
+    own: dict[str, Any] = {"python": params["python"], "environment": environment}
+    wheels = params["wheelhouses"].get(env["name"])
+    if wheels:  # where they will lie: nothing is built before they are there
+        own["wheels_folder"] = str(Store(params["home"]).tree_path(wheels))
+    return python_env.Spec.planned(params["home"], env, **own)
 
 
 if __name__ == "__main__":

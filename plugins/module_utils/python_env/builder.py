@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import shutil
 from pathlib import Path
 from typing import Any, Iterable
@@ -74,6 +75,27 @@ def missing_packages(spec: Spec) -> list[str]:
     if build and not (shutil.which("g++") and found[0].has_headers()):
         wanted.append("build")
     return os_names(wanted)
+
+
+def target(spec: Spec) -> dict[str, Any] | None:
+    """Return what wheels for `spec` must fit on this host: {"python": "3.11", "machine": "x86_64",
+    "glibc": [2, 36]}; None where there is no Python yet.
+
+    Raises HostError when no Python of the host is supported, or its C library is not glibc.
+    """
+    spec.check_machine()
+    found = interpreters(spec.python)
+    if not found:
+        return None
+    python = _suitable(spec, found)[0]
+    name, version = platform.libc_ver()
+    if name != "glibc":
+        raise HostError("this host's C library is not glibc, for which there are wheels.")
+    return {
+        "python": ".".join(map(str, python.version)),
+        "machine": platform.machine(),
+        "glibc": [int(part) for part in version.split(".")[:2]],
+    }
 
 
 def build(home: str, spec: Spec) -> bool:
