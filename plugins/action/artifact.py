@@ -96,7 +96,8 @@ class ActionModule(HostAction):
             wanted.append(entry)
         arguments = _arguments(given, probe.home, settings, asked, places) | {"wanted": wanted}
         answer = self._deliver(arguments, goods, variables)
-        return _result(answer, asked, places, given["sha256"]) | {"notes": notes}
+        check = bool(self._task.check_mode)
+        return _result(answer, asked, places, given["sha256"], check) | {"notes": notes}
 
     def _deliver(
         self, arguments: dict[str, Any], goods: Goods, variables: dict[str, Any]
@@ -166,18 +167,19 @@ def _result(
     asked: Single,
     places: Mapping[str, Mapping[str, Any]],
     sha256: str,
+    check: bool,
 ) -> dict[str, Any]:
     """Return the module's result in place of the host half's."""
     found: dict[str, Any] = {"changed": bool(answer["changed"]), "commit": asked.commit}
     if answer.get("fault"):
         return found | {"failed": True, "msg": answer["fault"]}
-    if answer["missing_packages"] and not answer["artifacts"].get(places[WORD]["identity"]):
-        names = " ".join(answer["missing_packages"])
-        msg = f"this host lacks packages, which root can install: {names}"
-        return found | {"failed": True, "msg": msg, "missing_packages": answer["missing_packages"]}
     there = answer["artifacts"].get(places[WORD]["identity"])
+    lacking = answer["missing_packages"]
+    if there is None and lacking and not check:
+        msg = f"this host lacks packages, which root can install: {' '.join(lacking)}"
+        return found | {"failed": True, "msg": msg, "missing_packages": lacking}
     if there is None:
-        return found | {"digest": places[WORD]["sha256"]}
+        return found | {"digest": places[WORD]["sha256"], "missing_packages": lacking}
     if sha256 and there["sha256"] != sha256:
         msg = f"{there['path']} has sha256 {there['sha256']}, {sha256} was asked for."
         return found | {"failed": True, "msg": msg}

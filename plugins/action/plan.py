@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import getpass
-import hashlib
 import socket
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -20,7 +19,7 @@ from ansible.utils.vars import load_extra_vars
 
 from ..module_utils.artifacts.base import Access
 from ..module_utils.artifacts.store import Store
-from ..plugin_utils import consents, network, payload, planner, request
+from ..plugin_utils import consents, network, payload, planner, request, supply
 from ..plugin_utils.catalog import Catalog
 from ..plugin_utils.digest import canonical
 from ..plugin_utils.errors import BenchfleetError
@@ -76,7 +75,8 @@ class ActionModule(ActionBase):
         extra = load_extra_vars(self._loader)
         names = (*request.NAMES, *given["more_options"])
         request.check_names(extra, set(given["settings"]), set(given["other_vars"]), names)
-        asked = request.parse(variables)
+        named = {n: variables[n] for n in request.NAMES if n in variables}
+        asked = request.parse(self._templar.template(named))
         catalog = Catalog(given["catalog_path"])
         results = Results(given["results"])
         results.check_writable()
@@ -178,15 +178,10 @@ def _common(
 
 
 def _catalog_file(what: Mapping[str, Any], local: dict[str, str]) -> str:
-    """Return the sha256 of a data file of the catalog, checked against what the catalog says."""
-    path = Path(what["where"])
-    actual = next((d for d, p in local.items() if p == str(path)), None)
-    actual = actual or hashlib.sha256(path.read_bytes()).hexdigest()
-    if what["sha256"] not in (None, actual):
-        raise BenchfleetError(
-            f"{path} is damaged: its sha256 is {actual}, the catalog says {what['sha256']}."
-        )
-    local[actual] = str(path)
+    """Return the sha256 of a data file of the catalog, read once a call."""
+    known = next((d for d, p in local.items() if p == what["where"]), None)
+    actual = known or supply.catalog_file(what)
+    local[actual] = what["where"]
     return actual
 
 

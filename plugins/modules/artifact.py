@@ -237,8 +237,10 @@ commit:
   returned: with O(downloads)
   type: str
 missing_packages:
-  description: Packages of the operating system that a program's environment needs first.
-  returned: when there are any
+  description:
+    - Packages of the operating system that a program's environment needs first. The task fails when
+      there are any, except in check mode.
+  returned: with O(benchmark), when it is not there
   type: list
   elements: str
 removed:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import needs, payload
+from . import needs, payload, supply
 from .catalog import Catalog
 from .derived import environments, with_sources
 from .digest import canonical
@@ -36,6 +36,9 @@ def single(given: Mapping[str, Any], catalog: Catalog, lab: needs.Lab) -> Single
     Raises BenchfleetError for a name that the catalog does not have, or for what cannot be had.
     """
     found = _of_benchmark(given, catalog, lab) if given["benchmark"] else _own(given, catalog)
+    for what in found.needs.values():
+        if what["origin"] == "catalog":
+            what["sha256"] = supply.catalog_file(what)
     refuse = found.needs[WORD].get("refuse")
     if refuse:
         raise BenchfleetError(refuse)

@@ -16,7 +16,7 @@ from ..module_utils.artifacts.base import Access, Say
 from ..module_utils.artifacts.layout import check_layout
 from ..module_utils.artifacts.obtain import obtain, resolve
 from ..module_utils.artifacts.store import Store
-from ..module_utils.host_store import HostError
+from ..module_utils.host_store import HostError, sha256_of
 from .catalog import Catalog
 from .delivery import Goods
 from .errors import BenchfleetError
@@ -36,6 +36,18 @@ def entry(what: Mapping[str, Any], place: Mapping[str, Any], downloads: str) -> 
     if downloads == "host" and what.get("artifact") and what["artifact"]["type"] != "source":
         return found | {"spec": what["artifact"]}
     return found
+
+
+def catalog_file(what: Mapping[str, Any]) -> str:
+    """Return the sha256 of a data file of the catalog. Raises BenchfleetError when it is not what
+    the catalog says."""
+    actual = sha256_of(what["where"])
+    if what["sha256"] not in (None, actual):
+        raise BenchfleetError(
+            f"{what['where']} is damaged: its sha256 is {actual}, the catalog says"
+            f" {what['sha256']}."
+        )
+    return actual
 
 
 def bring(what: Mapping[str, Any], goods: Goods, catalog: Catalog, access: Access, say: Say) -> str:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, benchfleet contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Each benchmark has a playbook of its own, and each other playbook one in the root that imports it.
+"""Each benchmark has a playbook of its own, each other playbook one in the root that imports it.
 
 A collection's playbook is called by its full name, in which Ansible takes neither a dot nor a dash:
 in the file's name both are underscores.
