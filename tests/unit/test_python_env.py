@@ -521,7 +521,8 @@ def test_the_header_of_a_lock_fits_its_packages(path: Path) -> None:
 
 def params(tmp_path: Path, **changes: Any) -> dict[str, Any]:
     wanted = vars(spec(python(tmp_path / "bin"))) | {"home": str(tmp_path / "home")}
-    return wanted | {"wheels_folder": "", "loadgen_source": ""} | changes
+    plain = {"wheels_folder": "", "loadgen_source": "", "secrets": {}, "ca": None}
+    return wanted | plain | changes
 
 
 def test_the_module_builds_and_says_where(tmp_path: Path) -> None:

@@ -77,11 +77,12 @@ class Pair:
         """The module's half as the host runs it."""
         self.step()
         result: dict[str, Any] = {"changed": False, "missing_artifacts": [], "missing_files": []}
-        result |= {"artifacts": {}, "missing_packages": [], "built": []}
+        result |= {"artifacts": {}, "missing_packages": [], "built": [], "targets": {}}
         nothing: dict[str, Any] = {"parts": {}, "packs": [], "listings": {}, "records": {}}
         params = {"home": str(self.there.root), "host_dir": str(self.there.root / "hosts" / "h")}
         params |= {"environment": {}, "secrets": {}, "hf_endpoint": "", "mirror": ""}
         params |= {"folders": [], "envs": self.envs, "wanted": wanted, "python": "auto"}
+        params |= {"internet": True, "wheelhouses": {}, "derived": []}
         params |= {**nothing, **sent}
         try:
             provision._provision(params, False, result)
