@@ -135,8 +135,13 @@ def have(
         found = find(store, env, target)
         if found:
             return found, False
-        about = {"name": f"{env['name']} for {target}", "type": "wheels", "checked_by": "sha256"}
-        about |= {"tags": ["wheels", env["name"], str(target)], "origin": {"url": "package index"}}
+        about = {
+            "name": f"{env['name']} for {target}",
+            "type": "wheels",
+            "tags": ["wheels", env["name"], str(target)],
+            "origin": {"url": "package index"},
+            "checked_by": "sha256",
+        }
         try:
             files = _mirrored(store, what, pins, access, say)
             files = files or _fetched(store, env, target, access, say)
