@@ -17,8 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from packaging.markers import Marker
-
 from ..module_utils import python_env
 from ..module_utils.artifacts import mirror
 from ..module_utils.artifacts.base import Access, ArtifactError, Say, size
@@ -271,6 +269,8 @@ def _run(
 def unmarked(text: str, target: Target) -> str:
     """Return those packages of a locked text that `target` needs, without their markers: pip would
     compare them with the controller."""
+    from packaging.markers import Marker  # comes with ansible-core; ansible-test imports without it
+
     kept, keep = [], False
     for line in text.splitlines():
         if not line.startswith((" ", "\t", "#")):
