@@ -17,8 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from packaging.markers import Marker
-
 from ..module_utils import python_env
 from ..module_utils.artifacts import mirror
 from ..module_utils.artifacts.base import Access, ArtifactError, Say, size
@@ -135,9 +133,13 @@ def have(
         found = find(store, env, target)
         if found:
             return found, False
-        about: dict[str, Any] = {"name": f"{env['name']} for {target}", "type": "wheels"}
-        about |= {"checked_by": "sha256", "origin": {"url": "package index"}}
-        about["tags"] = ["wheels", env["name"], str(target)]
+        about = {
+            "name": f"{env['name']} for {target}",
+            "type": "wheels",
+            "tags": ["wheels", env["name"], str(target)],
+            "origin": {"url": "package index"},
+            "checked_by": "sha256",
+        }
         try:
             files = _mirrored(store, what, pins, access, say)
             files = files or _fetched(store, env, target, access, say)
@@ -267,6 +269,8 @@ def _run(
 def unmarked(text: str, target: Target) -> str:
     """Return those packages of a locked text that `target` needs, without their markers: pip would
     compare them with the controller."""
+    from packaging.markers import Marker  # comes with ansible-core; ansible-test imports without it
+
     kept, keep = [], False
     for line in text.splitlines():
         if not line.startswith((" ", "\t", "#")):

@@ -133,7 +133,8 @@ def test_files_and_trees_arrive_with_their_records(pair: Pair, tmp_path: Path) -
     answer = pair.deliver(model, tree)
     assert answer["changed"]
     assert answer["missing_artifacts"] == answer["missing_files"] == []
-    assert answer["artifacts"][model] == {"sha256": model, "path": str(pair.there.path(model))}
+    stored = {"sha256": model, "path": str(pair.there.path(model)), "bytes": 7, "new": False}
+    assert answer["artifacts"][model] == stored
     assert answer["artifacts"][tree]["path"] == str(pair.there.tree_path(tree))
     assert pair.there.verify(model) == pair.there.verify(tree) == []
     about = pair.there.record(model) or {}
