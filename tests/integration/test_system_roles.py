@@ -245,3 +245,15 @@ def test_a_host_without_devices_gets_no_driver(host: Host, tmp_path: Path) -> No
         assert done.returncode == 2
         text = " ".join(done.stdout.split())
         assert f"No {role} is on the PCI bus of bare; take it out of the group {group}" in text
+
+
+def test_the_labs_authorities_are_trusted_by_the_system(host: Host, tmp_path: Path) -> None:
+    bundle, key = tmp_path / "lab.pem", tmp_path / "key.pem"
+    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
+    names = ["-subj", "/CN=Lab of this test", "-keyout", str(key), "-out", str(bundle)]
+    subprocess.run([*made, *names], check=True, capture_output=True)
+    asked = SMALL | {"benchfleet_ca_bundle": str(bundle)}
+    assert changed(host.play("system.yml", **asked)) >= 1
+    trusted = host.sh("cat /etc/ssl/certs/ca-certificates.crt")
+    assert bundle.read_text().strip() in trusted
+    assert changed(host.play("system.yml", **asked)) == 0
