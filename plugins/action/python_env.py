@@ -15,6 +15,7 @@ from ..plugin_utils.catalog import Catalog
 from ..plugin_utils.errors import BenchfleetError
 
 MODULE = "benchfleet.mlperf.python_env"
+HOME = "@home@"  # the host knows what ~ is there
 FOR_HOST = ("home", "python", "wheels_folder")
 
 
@@ -52,7 +53,7 @@ class ActionModule(ActionBase):
             settings = network.Settings.of(given)
         except BenchfleetError as e:
             raise AnsibleActionFail(str(e)) from None
-        variables, secrets = settings.on_host(given["home"])
+        variables, secrets = settings.on_host(HOME)
         arguments = {name: given[name] for name in FOR_HOST} | env
         arguments |= {"environment": variables, "secrets": secrets, "ca": settings.ca_folder()}
         result: dict[str, Any] = self._execute_module(

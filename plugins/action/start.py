@@ -246,7 +246,7 @@ def _files(
     in upstream's source."""
     source = cell["recipe"]["source"]
     if source is None:
-        return {"config.json": _config(cell, {w: path for w, (path, _) in placed.items()})}
+        return {"config.json": _config(cell, {w: path for w, (path, _sha256) in placed.items()})}
     files = {
         p["file"]: catalog.data(f"patches/{p['file']}").read_text(encoding="utf-8")
         for p in source["patches"]

@@ -47,7 +47,7 @@ options:
     default: ""
   home:
     description: The folder on the host that holds everything of benchfleet's.
-    type: str
+    type: path
     default: ~/.benchfleet
   python:
     description: The Python to build with, or V(auto) for the newest supported one.
@@ -174,7 +174,7 @@ def main() -> None:
             "loadgen_source": {"type": "str", "default": ""},
             "wheels": {"type": "list", "elements": "str", "default": []},
             "wheels_folder": {"type": "str", "default": ""},
-            "home": {"type": "str", "default": "~/.benchfleet"},
+            "home": {"type": "path", "default": "~/.benchfleet"},
             "python": {"type": "str", "default": "auto"},
             "environment": {"type": "dict", "default": {}},
             "secrets": {"type": "dict", "default": {}, "no_log": True},
@@ -201,7 +201,7 @@ def main() -> None:
 
 
 def _make(params: dict[str, Any], check: bool, result: dict[str, Any]) -> None:
-    home = str(Path(params["home"]).expanduser())
+    home = params["home"]
     given = {**params["environment"], **params["secrets"]}
     spec = python_env.Spec(
         name=params["name"],
@@ -209,7 +209,7 @@ def _make(params: dict[str, Any], check: bool, result: dict[str, Any]) -> None:
         loadgen=params["loadgen"],
         wheels=params["wheels"],
         python=params["python"],
-        environment={k: _below(home, params["home"], str(v)) for k, v in given.items()},
+        environment={k: str(v).replace("@home@", home) for k, v in given.items()},
         wheels_folder=params["wheels_folder"] or None,
         loadgen_source=params["loadgen_source"] or None,
     )
@@ -226,11 +226,6 @@ def _make(params: dict[str, Any], check: bool, result: dict[str, Any]) -> None:
         result["built"] = False
     result["changed"] = waiting if check else result["built"]
     result.update(python_env.facts(home, spec.name))
-
-
-def _below(home: str, given: str, value: str) -> str:
-    """Return a variable with the home's real path where the controller knew only `given`."""
-    return value.replace(f"{given}/src/", f"{home}/src/") if value.startswith(given) else value
 
 
 if __name__ == "__main__":

@@ -113,7 +113,7 @@ def lock_path(name: str) -> Path:
 
     A bare `<file>` is one of the role framework.
     """
-    role, _, file = name.rpartition("/")
+    role, _slash, file = name.rpartition("/")
     return ROLES / (role or "framework") / "files" / "requirements" / file
 
 

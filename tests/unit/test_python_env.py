@@ -24,6 +24,7 @@ from ansible_collections.benchfleet.mlperf.plugins.module_utils.host_store impor
 from ansible_collections.benchfleet.mlperf.plugins.module_utils.python_env import (
     commands,
     installer,
+    interpreter,
 )
 from ansible_collections.benchfleet.mlperf.plugins.modules import python_env as module
 
@@ -542,3 +543,24 @@ def test_check_mode_of_the_module_says_what_would_be_and_writes_nothing(tmp_path
     module._make(params(tmp_path), False, {})
     module._make(params(tmp_path), True, result)
     assert result["changed"] is False
+
+
+@pytest.mark.parametrize(
+    ("release", "names"),
+    [
+        ('ID=debian\nVERSION_ID="12"', ["python3", "python3-venv", "g++", "python3-dev"]),
+        ('ID=ubuntu\nID_LIKE=debian\nVERSION_ID="24.04"', ["python3", "python3-venv", "g++"]),
+        (
+            'ID="rocky"\nID_LIKE="rhel centos fedora"\nVERSION_ID="9.4"',
+            ["python3.11", "python3.11-pip", "gcc-c++", "python3.11-devel"],
+        ),
+        ('ID="rhel"\nID_LIKE="fedora"\nVERSION_ID="10.0"', ["python3", "python3-pip", "gcc-c++"]),
+        ("ID=fedora\nVERSION_ID=42", ["python3", "python3-pip", "gcc-c++", "python3-devel"]),
+        ('ID="opensuse-leap"\nID_LIKE="suse"\nVERSION_ID="15.6"', ["python311", "python311-pip"]),
+        ('ID="sles"\nID_LIKE="suse"\nVERSION_ID="16.0"', ["python313", "python313-pip"]),
+        ("", ["python3", "python3-venv"]),
+    ],
+)
+def test_packages_are_called_as_the_release_calls_them(release: str, names: list[str]) -> None:
+    found = interpreter.os_names(["python3", "venv", "build"], release)
+    assert found[: len(names)] == names

@@ -68,36 +68,38 @@ def interpreters(wanted: str) -> list[Interpreter]:
     return sorted(found, key=lambda i: not i.able())
 
 
-def os_names(wanted: list[str]) -> list[str]:
-    """Return this operating system's packages for `python3`, `venv` and `build`."""
+def os_names(wanted: list[str], release: str | None = None) -> list[str]:
+    """Return this operating system's packages for `python3`, `venv` and `build`; `release` is the
+    text of /etc/os-release in place of the host's own."""
     if not wanted:
         return []
-    try:
-        release = Path("/etc/os-release").read_text(encoding="utf-8")
-        like = " ".join(re.findall(r'^ID(?:_LIKE)?="?([^"\n]+)', release, re.M))
-    except OSError:
-        like = ""
+    if release is None:
+        try:
+            release = Path("/etc/os-release").read_text(encoding="utf-8")
+        except OSError:
+            release = ""
+    like = " ".join(re.findall(r'^ID(?:_LIKE)?="?([^"\n]+)', release, re.M))
+    major = (re.findall(r'^VERSION_ID="?(\d+)', release, re.M) or ["0"])[0]
     family = next((n for n in ("debian", "suse", "rhel", "fedora") if n in like), "debian")
-    names = {
-        "debian": {
-            "python3": ["python3"],
-            "venv": ["python3-venv"],
-            "build": ["g++", "python3-dev"],
-        },
-        "suse": {
-            "python3": ["python311"],
-            "venv": ["python311-pip"],
-            "build": ["gcc-c++", "python311-devel"],
-        },
-    }.get(
-        family,
-        {
-            "python3": ["python3.11"],
-            "venv": ["python3.11-pip"],
-            "build": ["gcc-c++", "python3.11-devel"],
-        },
-    )
-    return [package for word in wanted for package in names[word]]
+    if family == "debian":
+        names = {"venv": "python3-venv", "compiler": "g++", "headers": "python3-dev"}
+        python = "python3"
+    else:
+        # The system's own Python of RHEL 8 and 9 and of SUSE 15 is older than environments need.
+        new = {"suse": "python313", "fedora": "python3", "rhel": "python3"}[family]
+        old = {
+            ("suse", "15"): "python311",
+            ("rhel", "8"): "python3.11",
+            ("rhel", "9"): "python3.11",
+        }
+        python = old.get((family, major), new)
+        names = {"venv": f"{python}-pip", "compiler": "gcc-c++", "headers": f"{python}-devel"}
+    packages = {
+        "python3": [python],
+        "venv": [names["venv"]],
+        "build": [names["compiler"], names["headers"]],
+    }
+    return [package for word in wanted for package in packages[word]]
 
 
 def output(argv: list[str]) -> str | None:

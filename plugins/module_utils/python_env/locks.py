@@ -55,7 +55,7 @@ def read(text: str) -> Lock:
     """Read the header of a locked file."""
     start = _PACKAGE.search(text)
     fields = dict(_FIELD.findall(text[: start.start()] if start else text))
-    index, _, indexed = fields.get("Index", "").partition(" for ")
+    index, _for, indexed = fields.get("Index", "").partition(" for ")
     return Lock(
         text=text,
         pythons=_versions(fields.get("Python", "")),
