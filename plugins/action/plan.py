@@ -55,6 +55,7 @@ class ActionModule(ActionBase):
                 "catalog_path": {"type": "str", "default": ""},
                 "settings": {"type": "list", "elements": "str", "default": []},
                 "other_vars": {"type": "list", "elements": "str", "default": []},
+                "more_options": {"type": "list", "elements": "str", "default": []},
                 "calibrate": {"type": "bool", "default": False},
                 "store": {"type": "str", "default": "~/.cache/benchfleet"},
                 "inference_repo": {"type": "str", "default": Lab.inference_repo},
@@ -72,7 +73,8 @@ class ActionModule(ActionBase):
 
     def _plan(self, given: Mapping[str, Any], variables: Mapping[str, Any]) -> dict[str, Any]:
         extra = load_extra_vars(self._loader)
-        request.check_names(extra, set(given["settings"]), set(given["other_vars"]))
+        names = (*request.NAMES, *given["more_options"])
+        request.check_names(extra, set(given["settings"]), set(given["other_vars"]), names)
         named = {n: variables[n] for n in request.NAMES if n in variables}
         asked = request.parse(self._templar.template(named))
         catalog = Catalog(given["catalog_path"])

@@ -6,17 +6,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from ..module_utils.artifacts.base import Access
 from ..module_utils.artifacts.store import Store
-from ..plugin_utils import derived, network, supply, transfer
+from ..plugin_utils import derived, host_logs, network, os_packages, supply, transfer
 from ..plugin_utils.catalog import Catalog
-from ..plugin_utils.delivery import Goods, deliver
+from ..plugin_utils.delivery import Goods, Run, deliver
+from ..plugin_utils.errors import BenchfleetError
 from ..plugin_utils.session import Session
 from ..plugin_utils.stage import Stage, module_result
+from ..plugin_utils.wheelhouse import Target, have
 
 MODULE = "benchfleet.mlperf.provision"
+FILL = "On a controller without internet, use a store that mirror.yml has filled elsewhere."
 
 
 class ActionModule(Stage):
@@ -24,6 +29,7 @@ class ActionModule(Stage):
 
     NAME = "provision"
     OPTIONS = {
+        "internet": True,
         "python": "auto",
         "store": "~/.cache/benchfleet",
         "downloads": "controller",
@@ -34,7 +40,8 @@ class ActionModule(Stage):
         self, session: Session, host: str, options: dict[str, Any], variables: dict[str, Any]
     ) -> dict[str, Any]:
         """Return what was done; `missing_packages` asks for packages of the operating system
-        first, `artifacts` tells by identity where each artifact lies on the host."""
+        first (from files in `packages_folder` on the host, if that is there), `artifacts` tells by
+        identity where each artifact lies on the host."""
         found = session.read(host, "probe")
         items = [i for i in session.work(host) or () if i["action"] == "run"]
         if not items:
@@ -54,13 +61,65 @@ class ActionModule(Stage):
                 )
             )
 
+        home = found["probe"]["home"]
         first = run({})
         if self._task.check_mode:
             return first
-        last = deliver(self._connection, found["probe"]["home"], goods, first, run)
-        for identity, place in last["artifacts"].items():
+        answer = deliver(self._connection, home, goods, first, run)
+        access = _access(options, settings, goods)
+        more = {} if "fault" in answer else self._kits(host, answer, arguments, goods.store, access)
+        if more:
+            answer = self._with_kits(more, answer, arguments, goods, home, run)
+        for identity, place in answer["artifacts"].items():
             place["new"] |= first["artifacts"].get(identity, {"new": True})["new"]
-        return last
+        if answer.get("log"):
+            where = host_logs.folder(Path(session.common()["results"]), host)
+            copy = host_logs.keep_one(self.command, answer["log"], home, where)
+            answer["fault"] += f" (its end is here: {copy})" if copy else ""
+        return answer
+
+    def _with_kits(
+        self,
+        more: dict[str, str],
+        before: Mapping[str, Any],
+        arguments: dict[str, Any],
+        goods: Goods,
+        home: str,
+        run: Run,
+    ) -> dict[str, Any]:
+        """Deliver what a host without internet builds with, and let it build."""
+        arguments["wheelhouses"] = {n: d for n, d in more.items() if n}
+        for digest in more.values():
+            goods.add(digest)
+            arguments["wanted"].append({"identity": digest, "sha256": digest, "spec": None})
+        again = deliver(self._connection, home, goods, run({}), run)
+        again["changed"] |= before["changed"]
+        if more.get("") in again.get("artifacts", {}):
+            again["packages_folder"] = again["artifacts"][more[""]]["path"]
+        return again
+
+    def _kits(
+        self,
+        host: str,
+        answer: Mapping[str, Any],
+        arguments: Mapping[str, Any],
+        store: Store,
+        access: Access,
+    ) -> dict[str, str]:
+        """Return the digests of what a host without internet builds with: wheels by environment,
+        packages of its operating system by ""."""
+        if arguments["internet"]:
+            return {}
+        envs = {e["name"]: e for e in arguments["envs"]}
+        found = {}
+        for name, target in answer["targets"].items():
+            with _with_advice():
+                found[name], _new = have(
+                    store, envs[name], Target.of(target), access, lambda line: self.say(host, line)
+                )
+        missing = answer["missing_packages"]
+        packages = os_packages.find(store, answer["system"], missing) if missing else None
+        return found | ({"": packages} if packages else {})
 
     def _arguments(
         self,
@@ -80,6 +139,7 @@ class ActionModule(Stage):
             "session": options["session"],
             "home": home,
             "host_dir": probe["host_dir"],
+            "internet": options["internet"],
             "python": options["python"],
             "environment": environment,
             "secrets": secrets,
@@ -105,22 +165,36 @@ class ActionModule(Stage):
         Without `spec` the host waits for what the controller sends.
         """
         catalog = Catalog(common["catalog_path"])
-        here = settings.here(goods.store.root / "ca")
-        access = Access(options["hf_endpoint"], options["mirror"], here)
+        access = _access(options, settings, goods)
+        downloads = options["downloads"] if options["internet"] else "controller"
         wanted: dict[str, dict[str, Any]] = {}
         for place, what in _artifacts(items):
             if place["identity"] in wanted or what["origin"] == "derived":
                 continue
-            entry = supply.entry(what, place, options["downloads"])
+            entry = supply.entry(what, place, downloads)
             if not entry["spec"] and not self._task.check_mode:
-                entry["sha256"] = supply.bring(
-                    what, goods, catalog, access, lambda line: self.say(host, line)
-                )
+                with _with_advice():
+                    entry["sha256"] = supply.bring(
+                        what, goods, catalog, access, lambda line: self.say(host, line)
+                    )
             wanted[place["identity"]] = entry
         for digest in {i["cell"]["loadgen_digest"] for i in items} - {None}:
             goods.add(digest)
             wanted[digest] = {"identity": digest, "sha256": digest, "spec": None}
         return list(wanted.values())
+
+
+@contextmanager
+def _with_advice() -> Iterator[None]:
+    try:
+        yield
+    except BenchfleetError as e:
+        raise BenchfleetError(f"{e} {FILL}") from None
+
+
+def _access(options: Mapping[str, Any], settings: network.Settings, goods: Goods) -> Access:
+    here = settings.here(goods.store.root / "ca")
+    return Access(options["hf_endpoint"], options["mirror"], here)
 
 
 def _artifacts(items: list[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:

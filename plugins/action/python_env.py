@@ -10,12 +10,12 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
-from ..plugin_utils import payload
+from ..plugin_utils import network, payload
 from ..plugin_utils.catalog import Catalog
 from ..plugin_utils.errors import BenchfleetError
 
 MODULE = "benchfleet.mlperf.python_env"
-FOR_HOST = ("home", "python", "environment", "wheels_folder")
+FOR_HOST = ("home", "python", "wheels_folder")
 
 
 class ActionModule(ActionBase):
@@ -40,14 +40,21 @@ class ActionModule(ActionBase):
                 "home": {"type": "str", "default": "~/.benchfleet"},
                 "python": {"type": "str", "default": "auto"},
                 "environment": {"type": "dict", "default": {}},
+                "proxy": {"type": "dict", "default": {}},
+                "ca_bundle": {"type": "str", "default": ""},
+                "pip_index_url": {"type": "str", "default": ""},
+                "pip_extra_index_urls": {"type": "list", "elements": "str", "default": []},
                 "catalog_path": {"type": "str", "default": ""},
             }
         )
         try:
             env = environment(given)
+            settings = network.Settings.of(given)
         except BenchfleetError as e:
             raise AnsibleActionFail(str(e)) from None
+        variables, secrets = settings.on_host(given["home"])
         arguments = {name: given[name] for name in FOR_HOST} | env
+        arguments |= {"environment": variables, "secrets": secrets, "ca": settings.ca_folder()}
         result: dict[str, Any] = self._execute_module(
             module_name=MODULE, module_args=arguments, task_vars=task_vars
         )

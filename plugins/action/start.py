@@ -13,6 +13,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from ..module_utils.artifacts.base import shown
 from ..module_utils.job.evaluation import TOKEN_DTYPE
 from ..module_utils.job.records import RUN_DIR_TOKEN
 from ..plugin_utils.catalog import Catalog
@@ -134,6 +135,7 @@ def _spec(
     placed = {word: _placed(what, ready) for word, what in item["places"].items()}
     where = _where(item, common["payloads"][cell["payload"]], probe, placed)
     recorded = {k: v for k, v in cell.items() if k not in _NOT_RECORDED}
+    recorded |= {k: _without_passwords(cell[k]) for k in ("model", "dataset", "needs")}
     if item.get("calibration_run"):
         recorded["calibration_run"] = item["calibration_run"]
     return {
@@ -160,6 +162,16 @@ def _spec(
         "time_limit_s": cell["time_limit_s"],
         "min_free_bytes": limits.min_free,
     }
+
+
+def _without_passwords(value: Any) -> Any:
+    """Return what a cell says of its artifacts as it may be recorded: where they come from may be
+    an address with a password."""
+    if isinstance(value, Mapping):
+        return {k: _without_passwords(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_without_passwords(v) for v in value]
+    return shown(value) if isinstance(value, str) else value
 
 
 def _where(
@@ -281,7 +293,8 @@ def _digests(
         digests[word] = sha256 or digests[word]
         what = cell[word] if word in ("model", "dataset") else cell["needs"][word]
         given = what.get("sha256")
-        if given and digests[word] != given:
+        # a source tree goes to the host with its patches applied
+        if given and not what.get("patches") and digests[word] != given:
             raise BenchfleetError(
                 f"{path} on the host has sha256 {digests[word]}, {given} was asked for."
             )

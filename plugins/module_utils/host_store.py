@@ -17,7 +17,14 @@ from typing import Any, Iterator
 
 
 class HostError(Exception):
-    """A fault on the host that a person can mend; its text is the whole message."""
+    """A fault on the host that a person can mend; its text is the whole message.
+
+    `log` is the file on the host that holds the whole story, None where there is none.
+    """
+
+    def __init__(self, text: str, log: str | None = None) -> None:
+        super().__init__(text)
+        self.log = log
 
 
 def sha256_of(path: str) -> str:

@@ -14,9 +14,10 @@ import time
 from pathlib import Path
 from typing import Sequence
 
-from . import packages
+from . import host_facts, packages
 from .host_store import HostError
 
+EVERYWHERE = "/var/log/benchfleet"
 LOOK_S = 5  # between two tries while another package manager is at work
 
 
@@ -77,6 +78,19 @@ class Manager:
         with self.log.open("rb") as found:
             found.seek(start)
             return code, found.read().decode("utf-8", "replace")
+
+
+def new_log(home: str) -> Path:
+    """Make and return an empty log below `home`. Root may not write to a home on NFS."""
+    name = time.strftime("packages-%Y%m%dT%H%M%SZ.log", time.gmtime())
+    for folder in (Path(host_facts.expand(home), "logs"), Path(EVERYWHERE)):
+        try:
+            host_facts.make_folder(folder)
+            (folder / name).write_bytes(b"")
+        except OSError:
+            continue
+        return folder / name
+    raise HostError(f"neither {home}/logs nor {EVERYWHERE} can be written.")
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

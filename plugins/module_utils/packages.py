@@ -10,9 +10,13 @@ Everything here decides and parses; running is the module's. A wanted package is
 
 from __future__ import annotations
 
+import platform
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Mapping, Sequence
+
+from . import host_facts
 
 MANAGERS = ("apt-get", "dnf", "yum", "zypper")
 SUFFIX = {"apt-get": ".deb", "dnf": ".rpm", "yum": ".rpm", "zypper": ".rpm"}
@@ -66,6 +70,15 @@ class Wanted:
 
     def __str__(self) -> str:
         return f"{self.name}={self.version}" if self.version else self.name
+
+
+def system(release: Path = Path("/etc/os-release")) -> dict[str, str]:
+    """Return what a file of packages is made for: {id, version, machine} of this host."""
+    try:
+        found = host_facts.operating_system(release.read_text(encoding="utf-8"))
+    except OSError:
+        found = {"id": "", "version": ""}
+    return {"id": found["id"], "version": found["version"], "machine": platform.machine()}
 
 
 def query_argv(manager: str, names: Sequence[str]) -> list[str]:
@@ -139,6 +152,35 @@ def install_files_argv(manager: str, files: Sequence[str]) -> list[str]:
         quiet = ["--non-interactive", "--no-refresh", "--no-gpg-checks", "--disable-repositories"]
         return ["zypper", *quiet, "install", "--no-recommends", *files]
     return [manager, "-y", "--disablerepo=*", "install", *files]
+
+
+def closure_update_argv(manager: str, folder: str) -> list[str] | None:
+    """Return the command that reads the repositories into `folder`; None where the other does."""
+    return ["apt-get", "-q", *_apart(folder), "update"] if manager == "apt-get" else None
+
+
+def closure_argv(manager: str, names: Sequence[str], folder: str) -> list[str] | None:
+    """Return the command that puts packages and all that they depend on into `folder`, for a host
+    of the same system whatever it has, without root; None for a manager that cannot."""
+    if manager == "apt-get":
+        options = ["-y", "-q", "--no-install-recommends", "--download-only"]
+        return ["apt-get", *options, *_apart(folder), "install", *names]
+    if manager == "dnf":
+        return ["dnf", "-y", "download", "--resolve", "--alldeps", f"--destdir={folder}", *names]
+    return None
+
+
+def _apart(folder: str) -> list[str]:
+    """Return options that make apt keep its state in `folder`, where nothing is installed: it
+    checks what it downloads by the keys that the system has for its repositories."""
+    settings = {
+        "Dir::State": f"{folder}/.state",
+        "Dir::State::status": f"{folder}/.state/status",
+        "Dir::Cache": f"{folder}/.cache",
+        "Dir::Cache::archives": folder,
+        "Debug::NoLocking": "1",
+    }
+    return [word for key, value in settings.items() for word in ("-o", f"{key}={value}")]
 
 
 def stream_argv(stream: str) -> list[str]:

@@ -90,17 +90,14 @@ log:
 """
 
 import os
-import time
 from pathlib import Path
 from typing import Any, Sequence
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils import host_facts, host_store, packages
+from ..module_utils import host_store, packages
 from ..module_utils.job import lock
-from ..module_utils.package_manager import Manager, install_debs
-
-EVERYWHERE = "/var/log/benchfleet"
+from ..module_utils.package_manager import Manager, install_debs, new_log
 
 
 def main() -> None:
@@ -151,7 +148,7 @@ def _install(module: AnsibleModule) -> dict[str, Any]:
             f"installing {' '.join(words + streams)} needs root: set become."
         )
     _nobody_measures()
-    manager = Manager(name, _log(params["home"]), params["limit_s"], params["lock_wait_s"])
+    manager = Manager(name, new_log(params["home"]), params["limit_s"], params["lock_wait_s"])
     result["log"] = str(manager.log)
     for stream in streams:
         manager.must(packages.stream_argv(stream))
@@ -236,19 +233,6 @@ def _stream_enabled(stream: str) -> bool:
         return packages.stream_enabled(stream, record.read_text(encoding="utf-8"))
     except OSError:
         return False
-
-
-def _log(home: str) -> Path:
-    """Make and return an empty log. Root may not write to a home on NFS."""
-    name = time.strftime("packages-%Y%m%dT%H%M%SZ.log", time.gmtime())
-    for folder in (Path(host_facts.expand(home), "logs"), Path(EVERYWHERE)):
-        try:
-            host_facts.make_folder(folder)
-            (folder / name).write_bytes(b"")
-        except OSError:
-            continue
-        return folder / name
-    raise host_store.HostError(f"neither {home}/logs nor {EVERYWHERE} can be written.")
 
 
 if __name__ == "__main__":

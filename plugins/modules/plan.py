@@ -34,6 +34,11 @@ options:
     type: list
     elements: str
     default: []
+  more_options:
+    description: Extra-vars that the playbook itself takes beside the request.
+    type: list
+    elements: str
+    default: []
   calibrate:
     description: Plan the calibration of each performance cell in place of its run.
     type: bool

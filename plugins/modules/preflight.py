@@ -135,8 +135,8 @@ def main() -> None:
 
 def _facts(params: dict[str, Any]) -> dict[str, Any]:
     home, user = params["home"], preflight.user_name()
-    specs = [python_env.Spec(**dict(e, python=params["python"])) for e in params["envs"]]
-    waiting = [s for s in specs if not python_env.ready(home, s)]
+    specs = [python_env.Spec.planned(home, e, python=params["python"]) for e in params["envs"]]
+    waiting = python_env.waiting(home, specs)
     packages = preflight.missing_packages(waiting)
     return {
         "user": user,

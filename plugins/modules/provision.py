@@ -31,6 +31,12 @@ options:
     type: str
     choices: [controller, host]
     default: controller
+  internet:
+    description:
+      - Whether the host reaches the internet. V(false) takes everything from the controller, wheels
+        and packages of the operating system included.
+    type: bool
+    default: true
   python:
     description: The Python to build environments with, or V(auto) for the newest supported one.
     type: str
@@ -129,6 +135,10 @@ options:
     type: list
     elements: dict
     default: []
+  wheelhouses:
+    description: Digests of trees of wheels, by environment. Set by the controller half.
+    type: dict
+    default: {}
   derived:
     description: Artifacts to make of others on the host. Set by the controller half.
     type: list
@@ -203,6 +213,14 @@ missing_packages:
   returned: always
   type: list
   elements: str
+targets:
+  description: What wheels must fit, by environment that waits for them.
+  returned: without O(internet)
+  type: dict
+system:
+  description: Identity and version of the operating system, and the machine type.
+  returned: always
+  type: dict
 artifacts:
   description:
     - Path, sha256 and size in bytes of each artifact, by the plan's name for it, and whether it is
@@ -225,6 +243,10 @@ fault:
       outcome.
   returned: when something could not be done
   type: str
+log:
+  description: The file on the host that holds the whole output of what failed.
+  returned: when something that keeps a log could not be done
+  type: str
 """
 
 import os
@@ -232,7 +254,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils import host_store, python_env
+from ..module_utils import host_store, packages, python_env
 from ..module_utils.artifacts import derive, receive
 from ..module_utils.artifacts.base import Access
 from ..module_utils.artifacts.obtain import Obtained
@@ -249,6 +271,8 @@ def main() -> None:
         "missing_artifacts": [],
         "missing_files": [],
         "missing_packages": [],
+        "system": packages.system(),
+        "targets": {},
         "artifacts": {},
         "built": [],
         "waiting": [],
@@ -257,6 +281,8 @@ def main() -> None:
         _provision(module.params, module.check_mode, result)
     except host_store.HostError as e:
         result["fault"] = str(e)
+        if e.log:
+            result["log"] = e.log
     except OSError as e:
         result["fault"] = f"{e.filename or 'the host'}: {e.strerror}."
     module.exit_json(**result)
@@ -288,6 +314,7 @@ def _specification() -> dict[str, Any]:
             "choices": ["controller", "host"],
             "default": "controller",
         },
+        "internet": {"type": "bool", "default": True},
         "python": {"type": "str", "default": "auto"},
         "environment": {"type": "dict", "default": {}},
         "secrets": {"type": "dict", "default": {}, "no_log": True},
@@ -308,6 +335,7 @@ def _specification() -> dict[str, Any]:
         "listings": {"type": "dict", "default": {}},
         "records": {"type": "dict", "default": {}},
         "envs": {"type": "list", "elements": "dict", "default": []},
+        "wheelhouses": {"type": "dict", "default": {}},
     }
 
 
@@ -381,15 +409,20 @@ def _derive(
 def _build(
     params: dict[str, Any], environment: dict[str, str], check: bool, result: dict[str, Any]
 ) -> None:
+    home = params["home"]
     specs = [_environment(params, env, environment) for env in params["envs"]]
-    waiting = [s for s in specs if not python_env.ready(params["home"], s)]
+    waiting = python_env.waiting(home, specs)
     result["waiting"] = [s.name for s in waiting]
-    for spec in waiting:
-        result["missing_packages"] += python_env.missing_packages(spec)
+    missing = [name for spec in waiting for name in python_env.missing_packages(spec)]
+    result["missing_packages"] = list(dict.fromkeys(missing))
+    if not params["internet"]:
+        lacking = [s for s in waiting if s.name not in params["wheelhouses"]]
+        targets = {s.name: python_env.target(s) for s in lacking}
+        result["targets"] = {name: target for name, target in targets.items() if target}
     if check:
         result["changed"] |= bool(waiting or result["missing_artifacts"])
-    elif not result["missing_packages"] and not result["missing_artifacts"]:
-        result["built"] = [s.name for s in waiting if python_env.build(params["home"], s)]
+    elif not any(result[n] for n in ("missing_packages", "missing_artifacts", "targets")):
+        result["built"] = [s.name for s in waiting if python_env.build(home, s)]
         result["waiting"] = []
         result["changed"] |= bool(result["built"])
 
@@ -397,11 +430,11 @@ def _build(
 def _environment(
     params: dict[str, Any], env: dict[str, Any], environment: dict[str, str]
 ) -> python_env.Spec:
-    given = dict(env, python=params["python"], environment=environment)
-    source = env.get("loadgen_source")
-    if source:
-        given["loadgen_source"] = str(Store(params["home"]).path(source))
-    return python_env.Spec(**given)
+    own: dict[str, Any] = {"python": params["python"], "environment": environment}
+    wheels = params["wheelhouses"].get(env["name"])
+    if wheels:  # where they will lie: nothing is built before they are there
+        own["wheels_folder"] = str(Store(params["home"]).tree_path(wheels))
+    return python_env.Spec.planned(params["home"], env, **own)
 
 
 if __name__ == "__main__":

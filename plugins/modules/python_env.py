@@ -59,6 +59,26 @@ options:
         C(SSL_CERT_FILE). Passwords in addresses stay out of logs and of the process list.
     type: dict
     default: {}
+  secrets:
+    description: Variables like those of O(environment), never shown. Set by the controller half.
+    type: dict
+    default: {}
+  proxy:
+    description: Proxies, V(http), V(https) and V(no). Read by the controller half.
+    type: dict
+  ca_bundle:
+    description: File on the controller with the lab's own certificate authorities.
+    type: str
+  pip_index_url:
+    description: The lab's package index in place of PyPI. Read by the controller half.
+    type: str
+  pip_extra_index_urls:
+    description: Package indexes beside it. Read by the controller half.
+    type: list
+    elements: str
+  ca:
+    description: Certificates as a folder to publish. Set by the controller half.
+    type: dict
   catalog_path:
     description: A folder of the lab's own catalog files, for O(round).
     type: str
@@ -157,6 +177,12 @@ def main() -> None:
             "home": {"type": "str", "default": "~/.benchfleet"},
             "python": {"type": "str", "default": "auto"},
             "environment": {"type": "dict", "default": {}},
+            "secrets": {"type": "dict", "default": {}, "no_log": True},
+            "proxy": {"type": "dict"},
+            "ca_bundle": {"type": "str"},
+            "pip_index_url": {"type": "str"},
+            "pip_extra_index_urls": {"type": "list", "elements": "str"},
+            "ca": {"type": "dict"},
             "catalog_path": {"type": "str", "default": ""},
         },
         supports_check_mode=True,
@@ -176,13 +202,14 @@ def main() -> None:
 
 def _make(params: dict[str, Any], check: bool, result: dict[str, Any]) -> None:
     home = str(Path(params["home"]).expanduser())
+    given = {**params["environment"], **params["secrets"]}
     spec = python_env.Spec(
         name=params["name"],
         requirements=params["requirements"],
         loadgen=params["loadgen"],
         wheels=params["wheels"],
         python=params["python"],
-        environment={k: str(v) for k, v in params["environment"].items()},
+        environment={k: _below(home, params["home"], str(v)) for k, v in given.items()},
         wheels_folder=params["wheels_folder"] or None,
         loadgen_source=params["loadgen_source"] or None,
     )
@@ -191,11 +218,19 @@ def _make(params: dict[str, Any], check: bool, result: dict[str, Any]) -> None:
         result["missing_packages"] = python_env.missing_packages(spec)
     if waiting and not check and not result["missing_packages"]:
         Path(home).mkdir(parents=True, exist_ok=True)
+        if params["ca"]:
+            folder = str(Path(home, "src", params["ca"]["name"]))
+            host_store.write_files(folder, params["ca"]["files"], check)
         result["built"] = python_env.build(home, spec)
     else:
         result["built"] = False
     result["changed"] = waiting if check else result["built"]
     result.update(python_env.facts(home, spec.name))
+
+
+def _below(home: str, given: str, value: str) -> str:
+    """Return a variable with the home's real path where the controller knew only `given`."""
+    return value.replace(f"{given}/src/", f"{home}/src/") if value.startswith(given) else value
 
 
 if __name__ == "__main__":

@@ -38,6 +38,7 @@ from .published_figure import Metric, MetricError, metric
 OUTCOMES = ("valid", "invalid", "failed", "lost", "refused")
 CONSOLE, DETAIL, SUMMARY = "console.log", "mlperf_log_detail.txt", "mlperf_log_summary.txt"
 ACCURACY_LOG, ACCURACY_TEXT = "mlperf_log_accuracy.json", "accuracy.txt"
+ACCURACY_SAID = "accuracy.log"
 CALIBRATE = "calibrate again with -e recalibrate=true"
 
 _MAX_JSON = 16 * 1024 * 1024
@@ -337,8 +338,15 @@ def _end(case: _Case) -> tuple[str, str, str] | None:
         text = "an unknown code" if code is None else f"code {code}"
         do = "read console.log, then run launch.sh by hand to see it again"
         return "failed", f"the harness exited with {text}{why}", do
-    what = f"the harness could not be run{why}"
-    return "failed", what, "correct what the reason names and run again"
+    do = "correct what the reason names and run again"
+    if _failed_later(case):
+        return "failed", f"the run failed although the harness exited with 0{why}", do
+    return "failed", f"the harness could not be run{why}", do
+
+
+def _failed_later(case: _Case) -> bool:
+    """Whether the harness itself ended well, and what came after it did not."""
+    return case.result.get("end") == "error" and _integer(case.result.get("exit_code")) == 0
 
 
 def _signal_name(value: object) -> str:
@@ -371,7 +379,7 @@ def _judge_process(case: _Case) -> bool:
         return False
     console = _console(case)
     where = _at(_console_name(case), console.telling_line) if console.telling else "result.json"
-    if ended and not (console.ended_well and _debugger(case)):
+    if ended and not _failed_later(case) and not (console.ended_well and _debugger(case)):
         telling = f" — {console.telling}" if console.telling else ""
         case.add(ended[0], ended[1] + telling, where, ended[2])
         return False
@@ -381,6 +389,10 @@ def _judge_process(case: _Case) -> bool:
             what = f"the harness printed {kind} although it exited with 0 — {found[1]}"
             case.add("failed", what, _at(CONSOLE, found[0]), do)
             return False
+    if ended and _failed_later(case):
+        said = case.run_dir / ACCURACY_SAID
+        case.add(*ended[:2], ACCURACY_SAID if said.is_file() else where, ended[2])
+        return False
     return True
 
 

@@ -67,7 +67,7 @@ class Context:
             )
         asked: dict[str, Any] = {"backend": self.request.backend, "variant": self.variant}
         if self.of_benchmark:
-            asked |= {n: getattr(self.request, n) for n in TUNABLE}
+            asked |= {n: getattr(self.request, n) for n in (*TUNABLE, "samples")}
         try:
             found = recipe(
                 *(self.implementation, benchmark, self.device, scenario, mode),
@@ -143,7 +143,7 @@ def make(context: Context, model: Model, scenario: str, mode: str) -> Cell:
         "signature": (benchmark["model"] or {}).get("signature"),
         "metric": benchmark["metric"],
         "label_offset": benchmark.get("label_offset", 0),
-        "resources": benchmark.get("resources"),
+        "resources": _resources(context, how, reference=model.reference),
         "gates": gates(benchmark, own, context.lab),
         "skip": skip,
         "refuse": unable or refuse,
@@ -161,6 +161,22 @@ def _resolved(context: Context, how: Recipe) -> dict[str, Any]:
         plain["values"], samples=context.request.samples or (dataset or {}).get("samples") or 0
     )
     return plain
+
+
+def _resources(
+    context: Context, how: Recipe | None, *, reference: bool
+) -> Mapping[str, Any] | None:
+    """Return the least that a host needs, None where nobody has stated it.
+
+    The catalog states it for the reference model and dataset: it knows nothing of a model of the
+    user's own, nor of the disk space for a dataset of theirs.
+    """
+    stated: Mapping[str, Any] | None = context.benchmark.get("resources")
+    if not stated or not reference:
+        return None
+    if how and how.resources:
+        return how.resources
+    return dict(stated, disk_gb=None) if context.request.dataset_path else stated
 
 
 def _loadgen_model(context: Context, how: Recipe | None, scenario: str) -> str:

@@ -88,7 +88,7 @@ def _send(
         sends: list[tuple[Path, str]] = []
         for digest in trees:
             listing = Path(folder, digest)
-            listing.write_text(json.dumps(goods.records[digest]), encoding="utf-8")
+            listing.write_text(json.dumps(_listing(goods.records[digest])), encoding="utf-8")
             sends.append((listing, _part(home)))
         packed = Path(folder, "pack")
         stored = [d for d in blobs if goods.store.file_path(d).is_file()]
@@ -109,6 +109,13 @@ def _send(
 
 def _part(home: str) -> str:
     return f"{home}/artifacts/.parts/sent-{secrets.token_hex(8)}"
+
+
+def _listing(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a tree's record as the host keeps it: nothing of where and when it lay here."""
+    about = ("sha256", "bytes", "mode")
+    files = {name: {k: entry[k] for k in about} for name, entry in record["files"].items()}
+    return {**{k: v for k, v in record.items() if k != "in_place"}, "files": files}
 
 
 def _about(record: Mapping[str, Any]) -> dict[str, Any]:

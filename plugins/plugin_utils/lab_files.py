@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
-from ..module_utils.artifacts.base import Access
+from ..module_utils.artifacts.base import Access, shown
 from ..module_utils.artifacts.git import commit_of
 from ..module_utils.artifacts.obtain import obtain
 from ..module_utils.artifacts.store import Store
@@ -37,7 +38,7 @@ class Own:
         if not path:
             return None
         folder = Path(path).expanduser()
-        if not any((folder / name).is_file() for name in ("setup.py", "pyproject.toml")):
+        if not (folder / "setup.py").is_file():
             raise BenchfleetError(
                 f"loadgen_source={path} is not the folder of LoadGen's sources on this controller:"
                 " it has no setup.py. (In a clone of mlcommons/inference it is loadgen/.)"
@@ -71,17 +72,17 @@ class Own:
 
     def _take(self, where: str, pinned: str | None, paths: list[str]) -> str:
         url, _at, ref = where.rpartition("@")
-        if "://" in url:
+        if "://" in url and urlsplit(url).path.strip("/"):  # else the @ follows a user's name
             commit = commit_of(self._store, url, ref, self._access)
             origin = {"git": url, "commit": commit, "paths": paths}
             spec = {"name": "source", "type": "source", "origins": [origin], "tags": ["override"]}
             digest = obtain(self._store, spec, self._access, lambda _line: None).digest
-            self.differences[digest] = f"{url} at {commit} in place of {pinned}\n"
+            self.differences[digest] = f"{shown(url)} at {commit} in place of {pinned}\n"
             return digest
         folder = Path(where).expanduser()
         if not folder.is_absolute() or not folder.is_dir():
             raise BenchfleetError(
-                f"source_override={where} is neither the absolute path of a folder on this"
+                f"source_override={shown(where)} is neither the absolute path of a folder on this"
                 " controller nor <URL>@<branch, tag or commit>."
             )
         taken = from_worktree(self._store, str(folder), pinned)

@@ -39,11 +39,11 @@ def need(
     if name is None and not given:
         return None
     artifact: Mapping[str, Any] = benchmark["artifacts"].get(name, {})
-    found = {"name": name or "own", "origin": "path", "where": "", "sha256": None}
+    found: dict[str, Any] = {"name": name or "own", "origin": "path", "where": "", "sha256": None}
     path = given or lab.paths.get(str(name), "")
     if path:
         return found | {"where": path, "layout": [] if given else artifact.get("layout", [])}
-    refuse = _refusal(str(name), artifact, lab)
+    refuse = refusal(str(name), artifact, lab)
     if "derive" in artifact and not artifact["origins"]:
         about = {k: artifact[k] for k in ("type", "derive")} | {
             "layout": artifact.get("layout", [])
@@ -114,7 +114,7 @@ def _closed(gate: Mapping[str, Any], lab: Lab) -> bool:
     return gate["how"] == "own-copy" or gate["name"] not in lab.consents
 
 
-def _refusal(name: str, artifact: Mapping[str, Any], lab: Lab) -> str | None:
+def refusal(name: str, artifact: Mapping[str, Any], lab: Lab) -> str | None:
     """Return why an artifact cannot be downloaded, in words that say what to do."""
     gate, own = artifact["gate"], f"benchfleet_artifact_paths: {{{name}: <path on the SUT>}}"
     if gate and gate["how"] == "own-copy":

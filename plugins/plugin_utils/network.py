@@ -120,6 +120,14 @@ def _certificates(path: str) -> str:
         raise BenchfleetError(
             f"benchfleet_ca_bundle={path} is no file of PEM certificates on this controller."
         )
-    system = ssl.get_default_verify_paths().cafile
-    known = Path(system).read_text(encoding="utf-8", errors="replace") if system else ""
-    return f"{known.rstrip()}\n{own}" if own not in known else known
+    known = _system_certificates()
+    return known if own.strip() in known else known + own
+
+
+def _system_certificates() -> str:
+    """Return the controller's own authorities; Debian's OpenSSL knows them as a folder only."""
+    found = ssl.get_default_verify_paths()
+    hashed = sorted(Path(found.capath).glob("*.[0-9]")) if found.capath else []
+    files = [Path(found.cafile)] if found.cafile else hashed
+    texts = [f.read_text(encoding="utf-8", errors="replace") for f in files]
+    return "".join(f"{text.strip()}\n" for text in texts)

@@ -60,6 +60,9 @@ def write(session: Session, results: Results, found: list[dict[str, Any]]) -> bo
     return True
 
 
+_LEFT_OUT = {"refuse": "refused", "skip": "skipped"}
+
+
 def planned(session: Session) -> list[dict[str, Any]]:
     """Return a row for each cell of the session: what it needs and how long that will take."""
     rows = []
@@ -68,7 +71,8 @@ def planned(session: Session) -> list[dict[str, Any]]:
         items = {i["cell"]["id"]: i for i in probe.get("work", [])}
         for cell in session.cells(host):
             item = items.get(cell["id"])
-            action = item["action"] if item else "unknown"
+            own = "refuse" if cell["refuse"] else "skip" if cell["skip"] else "unknown"
+            action = item["action"] if item else own
             needs = cell["refuse"] or cell["skip"] or _needs(item, items, probe)
             rows.append(
                 {
@@ -79,12 +83,9 @@ def planned(session: Session) -> list[dict[str, Any]]:
                     "scenario": cell["scenario"],
                     "mode": cell["mode"],
                     "todo": action in ("run", "attach", "collect"),
-                    "action": "refused"
-                    if cell["refuse"]
-                    else "skipped"
-                    if cell["skip"]
-                    else action,
+                    "action": _LEFT_OUT.get(action, action),
                     "expected_s": _seconds(item, items),
+                    "disk_gb": (cell["resources"] or {}).get("disk_gb"),
                     "needs": needs,
                 }
             )

@@ -208,7 +208,8 @@ def _members(context: Context) -> Iterator[Context]:
     """Yield the context of each member of a family that was asked for; rules are the default's."""
     family = variants(context.implementation, context.benchmark)
     asked = context.request.variant
-    for name in (family if asked == ("all",) else asked) or [None]:
+    members: Sequence[str | None] = family if asked == ("all",) else asked
+    for name in members or [None]:
         usual = not name or name == next(iter(family), None)
         yield replace(context, variant=name, rules=context.rules if usual else {})
 

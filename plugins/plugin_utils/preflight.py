@@ -117,7 +117,8 @@ def refusals(found: Iterable[Check]) -> dict[str, str]:
     reasons: dict[str, list[str]] = {}
     for check in found:
         if check.state == "fail":
-            text = f"{check.name}: {check.found}, wanted {check.wanted}. {check.remedy}."
+            do = check.remedy[:1].upper() + check.remedy[1:]
+            text = f"{check.name}: {check.found}; wanted {check.wanted}. {do}."
             for digest in check.digests:
                 reasons.setdefault(digest, []).append(text)
     return {digest: " ".join(texts) for digest, texts in reasons.items()}
@@ -130,8 +131,8 @@ def version_at_least(found: str, minimum: str) -> bool:
 
 
 def gb(amount: float) -> str:
-    """Return bytes for people, in GB of 10^9."""
-    return f"{amount / 1e9:.1f} GB"
+    """Return bytes for people: 0.4 MB, 1.5 GB, by powers of 1000."""
+    return f"{amount / 1e9:.1f} GB" if amount >= 1e8 else f"{amount / 1e6:.1f} MB"
 
 
 def _file_system(disk: Json, everyone: tuple[str, ...]) -> Iterator[Check]:

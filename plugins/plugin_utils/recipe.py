@@ -30,7 +30,8 @@ class Recipe:
     placeholder to lock (`<role>/<file>`) and to the name of the artifact. `source` is the tree of
     the harness (None: it is the role's own files), `wheels` the machine types with wheels (empty:
     as the locks say), `driver` the probe's fact that the device needs and `driver_minimum` its
-    oldest version, `scores` a variant's own accuracy (None: the benchmark's).
+    oldest version, `scores` and `resources` a variant's own accuracy and what it needs of a host
+    (None: the benchmark's).
     """
 
     backend: str | None
@@ -47,6 +48,7 @@ class Recipe:
     loadgen_model: str | None = None
     scenarios: tuple[str, ...] = ()
     scores: tuple[Mapping[str, Any], ...] | None = None
+    resources: Mapping[str, Any] | None = None
     driver: str | None = None
     driver_minimum: str | None = None
     wheels: tuple[str, ...] = ()
@@ -55,7 +57,7 @@ class Recipe:
     def as_dict(self) -> dict[str, Any]:
         """Return what a cell carries of it: all that is not said elsewhere in the cell."""
         plain = asdict(self)
-        for name in ("scenarios", "scores", "loadgen_model", "why_not"):
+        for name in ("scenarios", "scores", "resources", "loadgen_model", "why_not"):
             del plain[name]
         return plain
 
@@ -118,15 +120,20 @@ def _from_benchmark(
     layers = [section, backend, variant or {}, setup, own]
     known = implementation["devices"].get(device, {})
     given = [{"variables": implementation["environment"]}, *layers]
+    variables = _merged(given, "variables")
+    arguments = (word for layer in layers[1:] for word in layer.get("arguments", ()))
+    command = (*section["command"], *arguments)
+    if asked.get("samples") and not any("{samples}" in w for w in (*command, *variables.values())):
+        raise BenchfleetError(
+            f"the reference harness of {benchmark['name']} counts the dataset itself: it has no"
+            " option samples."
+        )
     return Recipe(
         backend=name,
         variant=(variant or {}).get("name"),
-        command=(
-            *section["command"],
-            *(word for layer in layers[1:] for word in layer.get("arguments", ())),
-        ),
+        command=command,
         modes=section["modes"],
-        variables=_merged(given, "variables"),
+        variables=variables,
         values=_tuned(_merged(layers, "values"), asked, benchmark["name"]),
         environments=_environments(setup, section["accuracy"]),
         artifacts=_artifacts(section, backend, variant or {}, benchmark),
@@ -136,6 +143,7 @@ def _from_benchmark(
         loadgen_model=section.get("loadgen_model"),
         scenarios=tuple(backend.get("scenarios", ())),
         scores=tuple(variant["accuracy"]) if variant else None,
+        resources=(variant or {}).get("resources"),
         driver=known.get("driver"),
         driver_minimum=known.get("driver_minimum"),
         why_not=_why_not(setup, section["accuracy"], mode),
@@ -174,11 +182,16 @@ def _why_not(
 
 
 def _environments(setup: Mapping[str, Any], evaluation: Mapping[str, Any] | None) -> dict[str, str]:
+    """Return placeholder -> lock; a bare name is one of upstream's, others say their role."""
     locks = {
         "python": setup["environment"],
         "accuracy_python": (evaluation or {}).get("environment"),
     }
-    return {word: f"{REFERENCE_LOCKS}/{lock}.txt" for word, lock in locks.items() if lock}
+    return {
+        word: f"{lock if '/' in lock else f'{REFERENCE_LOCKS}/{lock}'}.txt"
+        for word, lock in locks.items()
+        if lock
+    }
 
 
 def _artifacts(

@@ -78,8 +78,6 @@ _LISTS = (
     "model_sha256",
 )
 _WITH_ALL = ("benchmark", "scenario", "mode", "implementation", "variant", "sut")
-_BOOLS = ("rerun", "recalibrate", "debug", "affinity")
-_WITH_ALL = ("benchmark", "scenario", "mode", "implementation", "sut")
 _BOOLS = ("rerun", "recalibrate", "debug", "preflight_only", "affinity")
 _INTS = ("samples", "threads", "instances", "batch_size")
 _FLOATS = ("time_limit", "target_qps", "target_latency", "latency_limit")

@@ -19,8 +19,11 @@ from .errors import BenchfleetError
 from .session import Session
 
 display = Display()
-# of what a stage found, what its task returns
-_SHOWN = ("fault", "todo", "settled", "built", "missing_packages", "msg", "debug_dir", "command")
+# of what a stage found, what its task returns; the rest stays in the session
+_SHOWN = (
+    *("fault", "todo", "settled", "built", "missing_packages", "packages_folder", "msg"),
+    *("debug_dir", "command"),
+)
 KEEP_ALIVE = "-o ServerAliveInterval=15 -o ServerAliveCountMax=8"
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from ..module_utils.artifacts.base import Access, Say
 from ..module_utils.artifacts.layout import check_layout
-from ..module_utils.artifacts.obtain import obtain
+from ..module_utils.artifacts.obtain import obtain, resolve
 from ..module_utils.artifacts.store import Store
 from ..module_utils.host_store import HostError, sha256_of
 from .catalog import Catalog
@@ -61,10 +61,19 @@ def bring(what: Mapping[str, Any], goods: Goods, catalog: Catalog, access: Acces
         if what.get("patches"):
             digest = _patched(goods.store, digest, what, catalog)
     except HostError as e:
-        raise BenchfleetError(str(e)) from None
+        raise BenchfleetError(f"{what['name']} is not in the store. {e}") from None
     if what["origin"] != "catalog":
         goods.add(digest)
     return digest
+
+
+def held(what: Mapping[str, Any], store: Store) -> str | None:
+    """Return the digest of a needed artifact of the store, patched where its harness wants that;
+    None when it would have to be brought."""
+    known = what["sha256"] or resolve(store, what["artifact"])
+    if known and what.get("patches"):
+        known = store.pin(_patch_origin(known, what))
+    return known if known and store.has(known) else None
 
 
 def _have(what: Mapping[str, Any], goods: Goods, access: Access, say: Say) -> str:
@@ -87,7 +96,7 @@ def _have(what: Mapping[str, Any], goods: Goods, access: Access, say: Say) -> st
 
 def _patched(store: Store, digest: str, what: Mapping[str, Any], catalog: Catalog) -> str:
     """Apply the recorded patches to a private copy of a source tree; return that tree's digest."""
-    origin = {"tree": digest, "patches": list(what["patches"]), "content": what["where"]}
+    origin = _patch_origin(digest, what)
     known = store.pin(origin)
     if known and store.has(known):
         return known
@@ -100,8 +109,12 @@ def _patched(store: Store, digest: str, what: Mapping[str, Any], catalog: Catalo
             _apply(catalog.data(f"patches/{file}"), copy)
         record = dict(store.record(digest) or {}, patches=list(what["patches"]))
         made = store.add_tree(copy, {k: v for k, v in record.items() if k != "files"})
-    store.set_pin(origin, origin, made)
+    store.set_pin(origin, made)
     return made
+
+
+def _patch_origin(digest: str, what: Mapping[str, Any]) -> dict[str, Any]:
+    return {"tree": digest, "patches": list(what["patches"]), "content": what["where"]}
 
 
 def _apply(patch: Path, folder: Path) -> None:

@@ -55,30 +55,29 @@ def outcomes(found: Sequence[Mapping[str, Any]], root: Path) -> list[str]:
 
 
 def planned(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the table of a plan, with the time that each SUT will take."""
+    """Return the table of a plan, why cells are left out, and the time and disk that it takes."""
     header = ("SUT", "benchmark", "implementation", "scenario", "mode", "expected", "needs")
-    body = [
-        (
-            r["sut"],
-            r["benchmark"],
-            r["implementation"],
-            r["scenario"],
-            r["mode"],
-            duration(r["expected_s"]),
-            r["needs"],
-        )
-        for r in rows
-    ]
+    reasons: dict[str, int] = {}
+    body = []
+    for r in rows:
+        needs = str(r["needs"])
+        if r["action"] in ("refused", "skipped"):
+            needs = f"{r['action']} ({reasons.setdefault(needs, len(reasons) + 1)})"
+        first = (r["sut"], r["benchmark"], r["implementation"], r["scenario"], r["mode"])
+        body.append((*first, duration(r["expected_s"]), needs))
     total: dict[str, float] = {}
     for r in rows:
         total[r["sut"]] = total.get(r["sut"], 0.0) + r["expected_s"]
     longest = max(total.values(), default=0.0)
     todo = sum(bool(r["todo"]) for r in rows)
+    disk = {r["benchmark"]: r["disk_gb"] for r in rows if r["todo"] and r["disk_gb"]}
+    room = f" Disk for models and data: {', '.join(f'{b} {gb:g} GB' for b, gb in disk.items())}."
     end = (
         f"{count(len(rows), 'cell')} on {count(len(total), 'SUT')}, {todo} to do;"
-        f" about {duration(longest)} (SUTs work at the same time)."
+        f" about {duration(longest)} (SUTs work at the same time).{room if disk else ''}"
     )
-    return ["", *render(header, body, frozenset({5})), "", end]
+    why = [f"({number}) {reason}" for reason, number in reasons.items()]
+    return ["", *render(header, body, frozenset({5})), *([""] if why else []), *why, "", end]
 
 
 def count(number: int, word: str) -> str:

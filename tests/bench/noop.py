@@ -4,9 +4,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a re-run costs that has nothing to do, beside a play with one ansible.builtin.ping.
 
-    python tests/bench/noop.py [--pairs 5] [--rows cell,matrix,fleet,fleet-cold,scale]
+    python tests/bench/noop.py [--pairs 5] [--rows cell,matrix,reference,fleet,fleet-cold,scale]
 
-Needs an interpreter with ansible-core, and sshd for the fleets (its own, on 127.0.2.1 and on).
+Needs an interpreter with ansible-core, sshd for the fleets (its own, on 127.0.2.1 and on), and
+NumPy and git for the reference: a cell of upstream's kind of harness, from the tests' stand-in for
+upstream's repository, with a patched source tree and a catalog of the lab's own.
 One SUT is measured for real, in a folder of the comparison's own. The other SUTs' results are
 copies of those runs under other names, which makes them data for this comparison and nothing else:
 they never leave the temporary folder. Both sides of a pair use the same inventory, ansible.cfg
@@ -47,7 +49,14 @@ FLEET, LARGE_FLEET = 50, 200
 ONE = {"scenario": "Offline", "mode": "performance"}
 MATRIX = {"scenario": SCENARIOS, "mode": "performance,accuracy"}
 PING = "- hosts: all\n  gather_facts: false\n  tasks:\n    - ansible.builtin.ping:\n"
-GOALS = {"cell": 1.2, "matrix": 1.5, "fleet": 0.5, "fleet-cold": 0.5, "scale": 1.0}
+GOALS = {
+    "cell": 1.2,
+    "matrix": 1.5,
+    "reference": 1.2,
+    "fleet": 0.5,
+    "fleet-cold": 0.5,
+    "scale": 1.0,
+}
 
 
 @dataclass(frozen=True)
@@ -85,7 +94,8 @@ class Bench:
 
     def ours(self, inventory: Path, options: dict[str, str], control: str = "cp") -> Cost:
         """Run the main playbook."""
-        options = {"benchfleet_results": str(self.results), **options}
+        own = {"benchfleet_results": self.results, "benchfleet_store": self.folder / "store"}
+        options = {**{name: str(path) for name, path in own.items()}, **options}
         return self.play(self.checkout / "run_benchmark.yml", inventory, options, control)
 
     def ping(self, inventory: Path, control: str = "cp") -> Cost:
@@ -146,8 +156,10 @@ def store_copies(bench: Bench, inventory: Path, options: dict[str, str]) -> int:
     """
     sys.path.insert(0, str(bench.checkout / "collections"))
     from ansible_collections.benchfleet.mlperf.plugins.action import plan
+    from ansible_collections.benchfleet.mlperf.plugins.module_utils.artifacts import base, store
     from ansible_collections.benchfleet.mlperf.plugins.plugin_utils import (
         catalog,
+        lab_files,
         planner,
         probe_script,
         request,
@@ -159,7 +171,8 @@ def store_copies(bench: Bench, inventory: Path, options: dict[str, str]) -> int:
     asked = request.parse(options)
     ours, stored = catalog.Catalog(), results.Results(bench.results)
     cells = planner.plan(asked, hosts, ours)
-    common = plan._common(asked, cells, ours, stored)
+    own = lab_files.Own(store.Store(bench.folder / "store"), planner.NOTHING_GIVEN, base.Access())
+    common = plan._common(asked, cells, ours, stored, own)
     count = 0
     for host, variables in hosts.items():
         command = probe_script.command(variables["benchfleet_home"], [])
@@ -206,6 +219,16 @@ def _remember(host_dir: Path, runs: dict[str, str]) -> None:
     path.write_text(json.dumps(state))
 
 
+def upstream_cell(bench: Bench) -> dict[str, str]:
+    """Make a stand-in for upstream's repository; return the options of a cell that runs it."""
+    sys.path.insert(0, str(bench.checkout / "tests" / "integration"))
+    import upstream
+
+    made = upstream.place(bench.folder / "upstream", {})
+    asked = {"benchmark": "standin", **ONE, **made.settings}
+    return {name: str(value) for name, value in asked.items()}
+
+
 def prepare(bench: Bench, inventory: Path, options: dict[str, str]) -> Path:
     """Make an inventory's results complete, and have them assessed and indexed by one play."""
     count = store_copies(bench, inventory, options)
@@ -233,6 +256,11 @@ def measure(
         names = [f"sut{n}" for n in range(1, MATRIX_SUTS + 1)]
         many = prepare(bench, local_inventory(bench, "matrix", names), MATRIX)
         row("matrix", lambda: bench.noop(many, MATRIX), lambda: bench.ping(many))
+    if "reference" in rows:
+        asked = upstream_cell(bench)
+        alone = local_inventory(bench, "reference", ["one"])
+        bench.ours(alone, asked)
+        row("reference", lambda: bench.noop(alone, asked), lambda: bench.ping(alone))
     if lab:
         fleet = prepare(bench, fleet_inventory(bench, lab, FLEET), ONE)
         row("fleet", lambda: bench.noop(fleet, ONE), lambda: bench.ping(fleet))
@@ -252,6 +280,7 @@ def table(found: dict[str, Pairs]) -> tuple[list[str], bool]:
     words = {
         "cell": "1 cell, this machine / ping",
         "matrix": f"{MATRIX_SUTS * 6} cells, this machine / ping",
+        "reference": "1 cell of upstream's harness / ping",
         "fleet": f"{FLEET} ssh hosts / ping",
         "fleet-cold": f"{FLEET} ssh hosts, new connections / ping",
         "scale": f"per host at {LARGE_FLEET} / at {FLEET}",

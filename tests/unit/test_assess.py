@@ -159,14 +159,35 @@ def test_json_round_trip(performance: Maker) -> None:
         ({"end": "signalled", "signal": 9}, "failed", "SIGKILL"),
         ({"exit_code": 3}, "failed", "exited with code 3 — done"),
         ({"exit_code": True}, "failed", "an unknown code"),
-        ({"end": "error", "reason": "no such file: python"}, "failed", "no such file: python"),
+        (
+            {"end": "error", "exit_code": None, "reason": "no such file: python"},
+            "failed",
+            "the harness could not be run: no such file: python — done",
+        ),
         ({"end": "refused", "reason": "the host is busy"}, "refused", "the host is busy"),
         ({"end": "lost"}, "lost", "the run was lost"),
         ({"end": ["?"]}, "failed", "could not be run"),
+        (
+            {"end": "error", "reason": "the accuracy script failed: exit code 1"},
+            "failed",
+            "the run failed although the harness exited with 0: the accuracy script failed: exit"
+            " code 1",
+        ),
     ],
 )
 def test_bad_ends(performance: Maker, result: dict[str, Any], outcome: str, what: str) -> None:
     assert what in only(assess(performance(result=result), {}), outcome).what
+
+
+def test_what_failed_after_the_harness_says_where(performance: Maker) -> None:
+    run = performance(result={"end": "error", "reason": "the accuracy script failed"})
+    (run / "accuracy.log").write_text("KeyError: 'qsl_idx'\n", encoding="utf-8")
+    reason = only(assess(run, {}), "failed")
+    assert reason.where == "accuracy.log"
+    assert "done" not in reason.what  # the last line of a harness that ended well tells nothing
+    (run / "console.log").write_text("Traceback (most recent call last):\n  x\nE: no\n")
+    reason = only(assess(run, {}), "failed")  # which is why the script failed
+    assert (reason.what.partition(" — ")[2], reason.where) == ("E: no", "console.log:1")
 
 
 def test_the_telling_line_is_the_end_of_the_last_traceback(performance: Maker) -> None:
@@ -424,6 +445,21 @@ def test_a_bound_without_target_is_checked_only_where_printed(accuracy: Maker) -
     assert verdict.outcome == "valid" and "TOKENS_PER_SAMPLE" in verdict.warnings[0]
     (run / "accuracy.txt").write_text("{'tokens_per_sample': 11.0}\n", encoding="utf-8")
     assert "upper limit is 10" in only(assess(run, {"accuracy": [rule]}), "invalid").what
+
+
+def test_a_log_that_the_sut_has_cut(accuracy: Maker) -> None:
+    run = accuracy()
+    log, text = run / "mlperf_log_accuracy.json", (run / "accuracy.txt").read_text()
+    whole = {"sha256": "ab" * 32, "bytes": log.stat().st_size, "entries": 1525}
+    log.write_bytes(log.read_bytes()[:4096] + b"\n\n...\n\n" + log.read_bytes()[-4096:])
+    (run / "accuracy.txt").write_text(f"{text.rpartition('hash=')[0]}hash={'ab' * 32}\n")
+    assert only(assess(run, MAP), "invalid").what.endswith("the dataset has 1525 samples")
+    wrap(run, {"accuracy_log": whole}, mode="accuracy")
+    verdict = assess(run, MAP)
+    assert verdict.outcome == "valid", verdict.reasons
+    assert (verdict.samples["accuracy"], verdict.accuracy_hash) == (1525, "ab" * 32)
+    wrap(run, {"accuracy_log": {**whole, "entries": 1524}}, mode="accuracy")
+    assert only(assess(run, MAP), "invalid").what.startswith("1524 answers were logged")
 
 
 def test_every_sample_must_be_answered(accuracy: Maker) -> None:

@@ -330,7 +330,8 @@ def simulated(tmp_path: Path) -> Path:
 
 
 def call(simulated: Path, check: bool = False, **arguments: Any) -> dict[str, Any]:
-    """Run the module as Ansible does, with nothing but the simulator in PATH."""
+    """Run the module as Ansible does, with nothing but the simulator in PATH, on a host where
+    nobody measures: other tests do so on this one meanwhile."""
     given = {"home": str(simulated / "home"), **arguments, "_ansible_check_mode": check}
     start = (
         "import sys; from ansible.module_utils.testing import patch_module_args\n"
@@ -339,6 +340,7 @@ def call(simulated: Path, check: bool = False, **arguments: Any) -> dict[str, An
         "from unittest import mock; import json, os, shutil\n"
         "which = lambda name, *a, **k: shutil.which(name, path=os.environ['PATH'])\n"
         "with patch_module_args(json.loads(sys.argv[1])), \\\n"
+        "    mock.patch.object(m.lock, 'holder', lambda: None), \\\n"
         "    mock.patch.object(basic, 'get_bin_path', which), \\\n"
         "    mock.patch.object(basic.AnsibleModule, 'get_bin_path', lambda s, n, *a: which(n)):\n"
         "    m.main()\n"

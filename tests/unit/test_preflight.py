@@ -233,7 +233,7 @@ def test_a_failed_check_refuses_its_cells_only(tmp_path: Path) -> None:
     needs = [NEED, replace(NEED, digest="d2", benchmark="bert", resources={"memory_gb": 99})]
     refused = preflight.refusals(preflight.checks(FACTS, needs, LAB))
     assert list(refused) == ["d2"]
-    assert refused["d2"].startswith("memory: 64.0 GB, wanted 99.0 GB for bert. take a host")
+    assert refused["d2"].startswith("memory: 64.0 GB; wanted 99.0 GB for bert. Take a host")
     session = Session.create(tmp_path, {"hosts": ["h"]}, {})
     items = [{"digest": d, "action": "run", "reason": None} for d in ("d1", "d2")]
     assert session.work("h") is None

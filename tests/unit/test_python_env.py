@@ -37,9 +37,10 @@ case "$*" in
   *importlib.metadata*) echo 6.0.17;;
   *"import mlperf_loadgen") ;;
   "-I -c "*) printf '3\\t11\\t%s\\tTrue\\tTrue\\tTrue\\n' "$0";;
-  "-m venv "*) mkdir -p "$3/bin" && cp "$0" "$3/bin/python";;
-  *"pip wheel"*) while [ "$1" != -w ]; do shift; done; mkdir -p "$2" && touch "$2/lg-1.whl";;
-  *"pip install"*) echo "index: $PIP_INDEX_URL"; PIP;;
+  "-m venv "*) for last; do :; done; mkdir -p "$last/bin" && cp "$0" "$last/bin/python";;
+  *"-m pip "*" wheel "*)
+    while [ "$1" != -w ]; do shift; done; mkdir -p "$2" && touch "$2/lg-1.whl";;
+  *"-m pip "*" install "*) echo "index: $PIP_INDEX_URL"; PIP;;
 esac
 """
 UV = """#!/bin/sh
@@ -159,7 +160,7 @@ def test_loadgen_is_built_from_source_where_no_wheel_exists(
     assert last.endswith("loadgen-cp311-aarch64/lg-1.whl")
     assert python_env.missing_packages(wanted), "a compiler and headers are needed"
     python_env.build(str(home), spec(python(tmp_path / "bin"), wheels=[], name="e2"))
-    assert "pip wheel" not in (home / "logs" / "env-e2.log").read_text()
+    assert " wheel " not in (home / "logs" / "env-e2.log").read_text()
 
 
 def test_a_machine_without_wheels_is_refused(tmp_path: Path) -> None:
@@ -184,6 +185,29 @@ def test_loadgen_of_the_labs_own_sources_is_built_once_for_each_content(tmp_path
     (source / "setup.py").unlink()
     with pytest.raises(HostError, match=r"does not hold LoadGen's sources \(no setup\.py\)"):
         python_env.ready(str(home), wanted)
+
+
+def test_an_environment_waits_for_the_sources_that_a_plan_names(tmp_path: Path) -> None:
+    home, digest = tmp_path / "home", "ab" * 32
+    given = spec(python(tmp_path / "bin"), loadgen_source=digest)
+    env = {k: getattr(given, k) for k in ("name", "requirements", "loadgen", "wheels")}
+    planned = python_env.Spec.planned(
+        str(home), env | {"loadgen_source": digest}, python=given.python
+    )
+    assert planned.loadgen_source is not None
+    assert planned.loadgen_source.startswith(str(home))
+    assert python_env.waiting(str(home), [planned]) == [planned]
+    source = Path(planned.loadgen_source)
+    source.mkdir(parents=True)
+    (source / "setup.py").write_text("one")
+    assert python_env.waiting(str(home), [planned]) == [planned]
+    assert python_env.build(str(home), planned) is True
+    assert python_env.waiting(str(home), [planned]) == []
+    (source / "setup.py").unlink()
+    source.rmdir()  # the store was tidied up
+    assert python_env.waiting(str(home), [planned]) == [planned]
+    plain = python_env.Spec.planned(str(home), env, python=given.python)
+    assert plain.loadgen_source is None
 
 
 def test_uv_installs_where_a_host_has_it_from_the_index_that_pip_is_told(tmp_path: Path) -> None:
@@ -249,7 +273,7 @@ def test_a_folder_of_wheels_replaces_every_index(tmp_path: Path, with_uv: bool) 
         uv(tmp_path)
     path = python(tmp_path / "bin")
     python_env.build(str(home), elsewhere(path, wheels_folder="/srv/wheels"))
-    wheels, index, source = [x for x in commands_of(home) if "pip install" in x]
+    wheels, index, source = [x for x in commands_of(home) if " install " in x]
     for command in (wheels, index, source):
         assert "--no-index --find-links /srv/wheels" in command
         assert INDEX not in command
@@ -259,7 +283,7 @@ def test_a_folder_of_wheels_replaces_every_index(tmp_path: Path, with_uv: bool) 
 def test_each_part_of_a_lock_comes_from_its_place(tmp_path: Path) -> None:
     home = tmp_path / "home"
     python_env.build(str(home), elsewhere(python(tmp_path / "bin")))
-    wheels, index, source = [x for x in commands_of(home) if "pip install" in x]
+    wheels, index, source = [x for x in commands_of(home) if " install " in x]
     assert f"--extra-index-url {INDEX} --only-binary :all: -r" in index
     assert INDEX not in wheels + source
     folder = home / "envs" / "e1" / "requirements"
@@ -372,7 +396,8 @@ def test_an_installer_that_takes_too_long_is_ended_with_its_children(tmp_path: P
 
 def test_a_build_that_was_killed_is_begun_anew_and_not_beside_the_old_one(tmp_path: Path) -> None:
     home = tmp_path / "home"
-    slow = python(tmp_path / "bin", "touch '$0.began'; sleep 1; touch '$0.ended'".replace("'", '"'))
+    began, ended = tmp_path / "began", tmp_path / "ended"
+    slow = python(tmp_path / "bin", f"touch '{began}'; sleep 1; touch '{ended}'")
     code = (
         "import sys, json; from ansible_collections.benchfleet.mlperf.plugins.module_utils import"
         " python_env as p; p.build(sys.argv[1], p.Spec(**json.loads(sys.argv[2])))"
@@ -381,16 +406,14 @@ def test_a_build_that_was_killed_is_begun_anew_and_not_beside_the_old_one(tmp_pa
     argv = [sys.executable, "-c", code, str(home), json.dumps(vars(wanted))]
     above = {"PYTHONPATH": str(ROOT / "collections")}
     killed = subprocess.Popen(argv, env=os.environ | above, stderr=subprocess.DEVNULL)
-    inner = home / "envs" / "e1" / "bin"
-    await_file(inner / "python.began")
+    await_file(began)
     killed.send_signal(signal.SIGKILL)
     killed.wait()
     assert not python_env.ready(str(home), wanted)
     (tmp_path / "bin" / "python 3").write_text(PYTHON.replace("PIP;;", "exit 0;;"))
-    started = time.monotonic()
+    assert not ended.exists()
     assert python_env.build(str(home), wanted) is True
-    assert time.monotonic() - started > 0.3, "the orphaned installer still wrote there"
-    assert not (inner / "python.began").exists()
+    assert ended.exists(), "the orphaned installer still wrote there"
 
 
 def await_file(path: Path) -> None:
@@ -398,6 +421,15 @@ def await_file(path: Path) -> None:
     while not path.exists():
         assert time.monotonic() < end, f"{path} does not appear"
         time.sleep(0.01)
+
+
+def test_a_python_without_a_pip_of_its_own_gives_the_environment_one(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    own = PYTHON.replace("\\tTrue\\n", "\\tFalse\\n").replace("PIP;;", ";;")
+    python_env.build(str(home), spec(script(tmp_path / "bin" / "python3", own)))
+    make, install, _look = commands_of(home)
+    assert "--without-pip" not in make
+    assert install.startswith(f"$ {home}/envs/e1/bin/python -I -m pip install")
 
 
 def test_two_builders_of_one_environment_build_it_once(tmp_path: Path) -> None:
@@ -489,7 +521,8 @@ def test_the_header_of_a_lock_fits_its_packages(path: Path) -> None:
 
 def params(tmp_path: Path, **changes: Any) -> dict[str, Any]:
     wanted = vars(spec(python(tmp_path / "bin"))) | {"home": str(tmp_path / "home")}
-    return wanted | {"wheels_folder": "", "loadgen_source": ""} | changes
+    plain = {"wheels_folder": "", "loadgen_source": "", "secrets": {}, "ca": None}
+    return wanted | plain | changes
 
 
 def test_the_module_builds_and_says_where(tmp_path: Path) -> None:

@@ -128,7 +128,7 @@ def test_readme_knows_every_outcome() -> None:
 
 
 def test_readme_is_short() -> None:
-    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 250
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 260
 
 
 def test_action_group_lists_every_module() -> None:

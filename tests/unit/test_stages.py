@@ -202,6 +202,82 @@ def test_a_downloaded_model_lies_in_the_hosts_store(tmp_path: Path) -> None:
     assert made["digests"]["model"] == SHA
 
 
+# --- upstream's harnesses ------------------------------------------------------------------------
+
+
+def upstream(root: Path, **asked: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """A cell of a reference harness as (work item, payloads, what provisioning says)."""
+    found = {"implementation": "reference", "scenario": "Offline", "mode": "accuracy", **asked}
+    cells = planner.plan(parse(found), {"n": {}}, CATALOG)
+    for cell in cells:
+        cell["payload"] = payload.name(cell)
+    payloads = {c["payload"]: payload.harness(CATALOG, c) for c in cells}
+    common = {"rerun": False, "recalibrate": False, "paths": {}, "payloads": payloads}
+    where = {n["where"]: "5:1" for c in cells for n in (c["model"], c["dataset"]) if n}
+    probe = Probe(**PROBE | {"paths": where})
+    (item,) = work.decide(cells, common, probe, Results(root), lambda _job: False)
+    places = item["places"].items()
+    ready = {p["identity"]: {"sha256": SHA, "path": f"/store/{w}"} for w, p in places}
+    return item, payloads, {"artifacts": ready}
+
+
+def test_a_cell_of_upstreams_harness_becomes_commands(tmp_path: Path) -> None:
+    asked = {"benchmark": "resnet50", "model_path": "/m", "dataset_path": "/d", "batch_size": 3}
+    item, payloads, ready = upstream(tmp_path, **asked)
+    made = start._spec(item, {"payloads": payloads}, PROBE, ready, CATALOG, LIMITS)
+    (needed,) = payloads.values()
+    source = item["cell"]["recipe"]["source"]
+    python = f"/h/envs/{needed['envs']['python']['name']}/bin/python"
+    assert made["argv"][:2] == [python, f"/store/tree/{source['folder']}/python/main.py"]
+    assert not [word for word in made["argv"] if "{" in word]
+    assert {"/store/model", "/store/dataset", "@run_dir@", "@run_dir@/user.conf", "3"} <= {
+        word.rpartition("=")[2] for word in made["argv"]
+    }
+    assert made["argv"][-1] == "--accuracy"
+    assert made["accuracy"]["argv"][1].startswith(f"/store/tree/{source['folder']}/")
+    assert made["accuracy"]["env"]["HF_HUB_OFFLINE"] == "1"
+    assert made["env"]["PATH"].startswith(f"{Path(python).parent}:")
+    assert made["digests"]["tree"] == SHA
+    assert made["files"] == {}
+    assert made["log_limit"] == LIMITS.accuracy_log
+    assert made["cell"]["recipe"]["source"]["commit"] == source["commit"]
+    item, payloads, ready = upstream(tmp_path, **asked, mode="performance", target_qps=5)
+    made = start._spec(item, {"payloads": payloads}, PROBE, ready, CATALOG, LIMITS)
+    assert (made["accuracy"], "--accuracy" in made["argv"]) == (None, False)
+
+
+def test_what_was_changed_in_upstreams_source_goes_into_the_run(tmp_path: Path) -> None:
+    asked = {"benchmark": "3d-unet", "model_path": "/m", "dataset_path": "/d"}
+    item, payloads, ready = upstream(tmp_path, **asked, source_override="/own")
+    tree = item["cell"]["needs"]["tree"]
+    assert tree["patches"]
+    tree["sha256"] = "cd" * 32  # of the lab's tree; with the patches it is another on the host
+    common = {"payloads": payloads, "differences": {"cd" * 32: "-a\n+b\n"}}
+    made = start._spec(item, common, PROBE, ready, CATALOG, LIMITS)
+    assert made["files"]["source.diff"] == "-a\n+b\n"
+    (patch,) = tree["patches"]
+    assert made["files"][patch] == (OURS / "patches" / patch).read_text(encoding="utf-8")
+    assert made["digests"]["tree"] == SHA
+    tree["patches"] = []
+    with pytest.raises(BenchfleetError, match="on the host has sha256"):
+        start._spec(item, common, PROBE, ready, CATALOG, LIMITS)
+
+
+def test_a_run_records_no_password_of_an_address(tmp_path: Path) -> None:
+    own = "https://eve:sesame@git.lab/inference@main"
+    asked = {"benchmark": "resnet50", "model_path": "/m", "dataset_path": "/d"}
+    item, payloads, ready = upstream(tmp_path, **asked, source_override=own)
+    (origin,) = item["cell"]["needs"]["tree"]["artifact"]["origins"]
+    origin["git"] = "https://eve:sesame@git.lab/inference"
+    made = start._spec(item, {"payloads": payloads}, PROBE, ready, CATALOG, LIMITS)
+    assert "sesame" not in json.dumps(made)
+    assert made["cell"]["needs"]["tree"]["override"] == "https://git.lab/inference@main"
+    assert origin["git"] == "https://eve:sesame@git.lab/inference"  # still needed to fetch it
+
+
+# --- hosts and people ----------------------------------------------------------------------------
+
+
 def test_a_host_that_is_not_ready_is_told_what_to_install() -> None:
     assert start._unready("fault", "disk is full") == "disk is full"
     text = start._unready("missing_packages", ["g++", "python3-dev"])

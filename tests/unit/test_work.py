@@ -301,7 +301,19 @@ def test_the_plan_tells_what_each_cell_needs_and_takes(tmp_path: Path) -> None:
     assert [r["todo"] for r in rows] == [True, True, False]
     own, calibration = planned[0]["expected_s"], planner.CALIBRATION_S["test"]
     assert rows[0]["expected_s"] == own + calibration
-    assert "3 cells on 1 SUT, 2 to do" in table.planned(rows)[-1]
+    shown = table.planned(rows)
+    assert "3 cells on 1 SUT, 2 to do" in shown[-1]
+    (row,) = [line for line in shown if line.endswith("refused (1)")]
+    assert "Interactive" in row
+    assert next(line for line in shown if "has no Interactive scenario" in line).startswith("(1) ")
+
+
+def test_the_plan_tells_the_disk_of_what_is_to_do() -> None:
+    row = {"id": "x", "sut": "s", "implementation": "reference", "scenario": "Offline"}
+    row |= {"mode": "accuracy", "expected_s": 1.0, "needs": "run", "action": "run"}
+    rows = [row | {"benchmark": "bert", "todo": True, "disk_gb": 50}]
+    rows.append(row | {"benchmark": "retinanet", "todo": False, "disk_gb": 200})
+    assert table.planned(rows)[-1].endswith("Disk for models and data: bert 50 GB.")
 
 
 def test_a_cached_verdict_is_used_for_the_same_rules_only(tmp_path: Path) -> None:

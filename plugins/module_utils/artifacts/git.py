@@ -56,7 +56,7 @@ def commit_of(store: Store, url: str, ref: str, access: Access) -> str:
         asker = Repository(errand, url, Path(folder), _credentials(errand, url))
         asker.run("init", "-q", "--bare", folder)
         lines = asker.ask("ls-remote", asker.address(), ref, f"{ref}^{{}}").decode().splitlines()
-    names = dict(reversed(line.split("\t", 1)) for line in lines if "\t" in line)
+    names = {name: oid for oid, tab, name in (line.partition("\t") for line in lines) if tab}
     order = (f"refs/tags/{ref}^{{}}", f"refs/tags/{ref}", f"refs/heads/{ref}", ref)
     found = next((names[name] for name in order if name in names), None)
     if found is None:

@@ -23,7 +23,8 @@ def pack(store: Store, digests: Sequence[str], target: str | Path) -> list[str]:
     Raises ArtifactError for a digest that is not in the store.
     """
     packed = []
-    with tarfile.open(target, "w") as tar:
+    # Python's usual format adds a kilobyte to each file for the fraction of a second
+    with tarfile.open(target, "w", format=tarfile.GNU_FORMAT) as tar:
         for digest in dict.fromkeys(digests):
             path = store.file_path(digest)
             if not path.is_file():

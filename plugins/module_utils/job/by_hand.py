@@ -34,10 +34,7 @@ def prepare(host_dir: Path, spec: dict[str, Any]) -> Path:
     records.write_inputs(folder, spec["files"])
     for path in spec.get("folders", ()):
         Path(path).mkdir(mode=0o700, parents=True, exist_ok=True)
-    for link, target in spec.get("links", {}).items():
-        (folder / link).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not (folder / link).is_symlink():
-            (folder / link).symlink_to(target)
+    records.make_links(folder, spec.get("links", {}))
     settings = spec["settings"]
     keys = user_conf.apply_target(settings["scenario"], settings["keys"], _target(host_dir, spec))
     text = user_conf.format_user_conf(settings["loadgen_model"], settings["scenario"], keys)

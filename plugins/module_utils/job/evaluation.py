@@ -95,6 +95,5 @@ def cut(run_dir: Path, originals: Path, limit: int) -> dict[str, Any] | None:
     records.atomic_write(log, ends)
     text = run_dir / TEXT
     printed = text.read_text(encoding="utf-8", errors="replace") if text.exists() else ""
-    end = "" if printed.endswith("\n") or not printed else "\n"
-    records.atomic_write(text, f"{printed}{end}hash={found['sha256']}\n")
+    records.atomic_write(text, f"{printed}\nhash={found['sha256']}\n")
     return dict(found, original=str(kept))

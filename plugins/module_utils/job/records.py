@@ -208,18 +208,27 @@ def _shell(word: str) -> str:
     return quoted.replace(STATUS_TOKEN, "'\"$work/progress\"'")
 
 
-@contextlib.contextmanager
-def linked(folder: Path, links: Mapping[str, str]) -> Iterator[None]:
-    """Have links in a folder for a while; a finished run holds none.
+def make_links(folder: Path, links: Mapping[str, str]) -> None:
+    """Make links in a folder, or make them anew.
 
-    Raises ValueError for a name that leads out of the folder.
+    Raises ValueError for a name that leads out of the folder, before any is made.
     """
-    for name, target in links.items():
+    for name in links:
         if not name or name.startswith(("/", ".")) or ".." in name.split("/"):
             raise ValueError(f"{name!r} is not a name for a link of a run")
-        (folder / name).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        (folder / name).symlink_to(target)
+    for name, target in links.items():
+        path = folder / name
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if path.is_symlink():
+            path.unlink()
+        path.symlink_to(target)
+
+
+@contextlib.contextmanager
+def linked(folder: Path, links: Mapping[str, str]) -> Iterator[None]:
+    """Have links in a folder for a while; a finished run holds none. Raises as make_links."""
     try:
+        make_links(folder, links)
         yield
     finally:
         for name in links:

@@ -5,15 +5,16 @@
 
 from __future__ import annotations
 
-from .builder import build, facts, missing_packages, ready
+from .builder import build, facts, missing_packages, ready, target, waiting
 from .installer import pip_settings
 from .interpreter import interpreters
 from .loadgen import WHEELS_FOR as LOADGEN_WHEELS_FOR
-from .locks import Lock, read
+from .locks import NEWEST, Lock, read
 from .spec import Spec
 
 __all__ = [
     "LOADGEN_WHEELS_FOR",
+    "NEWEST",
     "Lock",
     "Spec",
     "build",
@@ -23,4 +24,6 @@ __all__ = [
     "pip_settings",
     "read",
     "ready",
+    "target",
+    "waiting",
 ]

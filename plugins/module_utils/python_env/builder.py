@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, Iterable
 
 from ..host_store import HostError, locked
 from . import loadgen
@@ -45,6 +46,15 @@ def ready(home: str, spec: Spec) -> bool:
     return said is not None and python.exists() and said == spec.digest()
 
 
+def waiting(home: str, specs: Iterable[Spec]) -> list[Spec]:
+    """Return the environments that are not ready, or whose LoadGen sources have yet to come."""
+    return [
+        spec
+        for spec in specs
+        if (spec.loadgen_source and not Path(spec.loadgen_source).is_dir()) or not ready(home, spec)
+    ]
+
+
 def missing_packages(spec: Spec) -> list[str]:
     """Return the packages of the operating system (by its own names) that building `spec` needs
     first.
@@ -65,6 +75,27 @@ def missing_packages(spec: Spec) -> list[str]:
     if build and not (shutil.which("g++") and found[0].has_headers()):
         wanted.append("build")
     return os_names(wanted)
+
+
+def target(spec: Spec) -> dict[str, Any] | None:
+    """Return what wheels for `spec` must fit on this host: {"python": "3.11", "machine": "x86_64",
+    "glibc": [2, 36]}; None where there is no Python yet.
+
+    Raises HostError when no Python of the host is supported, or its C library is not glibc.
+    """
+    spec.check_machine()
+    found = interpreters(spec.python)
+    if not found:
+        return None
+    python = _suitable(spec, found)[0]
+    name, version = platform.libc_ver()
+    if name != "glibc":
+        raise HostError("this host's C library is not glibc, for which there are wheels.")
+    return {
+        "python": ".".join(map(str, python.version)),
+        "machine": platform.machine(),
+        "glibc": [int(part) for part in version.split(".")[:2]],
+    }
 
 
 def build(home: str, spec: Spec) -> bool:

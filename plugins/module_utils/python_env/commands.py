@@ -83,7 +83,8 @@ class Commands:
             with self.log.open(encoding="utf-8", errors="replace") as text:
                 text.seek(started)
                 reason = reason or _reason(text.read(), self.log, missing)
-            raise HostError(f"{self.what} failed: {reason} The whole output: {self.log}")
+            said = f"{self.what} failed: {reason} The whole output: {self.log}"
+            raise HostError(said, str(self.log))
 
 
 def _end(process: subprocess.Popen[bytes], late: threading.Event) -> None:

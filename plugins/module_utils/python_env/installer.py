@@ -58,23 +58,25 @@ class Source:
 
 @dataclass(frozen=True)
 class Pip:
-    """Python's own installer: that of the environment, or the interpreter's where it cannot give
-    the environment one."""
+    """Python's own installer: that of the interpreter, or where it has none, the environment's.
+
+    Giving the environment one takes seconds, and uv would give it none either.
+    """
 
     python: Interpreter
     env: Path
 
     def make(self) -> list[str]:
         """Return the command that makes the empty environment."""
-        without = [] if self.python.ensurepip else ["--without-pip"]
+        without = ["--without-pip"] if self.python.pip else []
         return [self.python.path, "-m", "venv", *without, str(self.env)]
 
     def command(self) -> list[str]:
         """Return the command that stands for pip."""
         inner = str(self.env / "bin" / "python")
-        if self.python.ensurepip:
-            return [inner, "-I", "-m", "pip"]
-        return [self.python.path, "-I", "-m", "pip", "--python", inner]
+        if self.python.pip:
+            return [self.python.path, "-I", "-m", "pip", "--python", inner]
+        return [inner, "-I", "-m", "pip"]
 
     def install(self, locks: list[Path], source: Source) -> list[str]:
         """Return the command that installs locked files, which are complete: nothing else."""

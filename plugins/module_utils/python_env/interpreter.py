@@ -13,15 +13,21 @@ from pathlib import Path
 
 from .locks import NEWEST, OLDEST
 
-_PROBE = (
-    "import sys, importlib.util as u; print(*sys.version_info[:2], sys.executable,"
-    " *(bool(u.find_spec(n)) for n in ('venv', 'ensurepip', 'pip')), sep='\\t')"
-)
+_PROBE = """
+import sys
+from importlib import metadata, util
+there = {name: util.find_spec(name) is not None for name in ("venv", "ensurepip", "pip")}
+if there["pip"]:
+    pip = [int(n) for n in metadata.version("pip").split(".")[:2]]
+    there["pip"] = pip >= [22, 3]  # the first one that installs into another environment
+print(*sys.version_info[:2], sys.executable, *there.values(), sep="\\t")
+"""
 
 
 @dataclass
 class Interpreter:
-    """A Python on the host: version (major, minor), path, and what it can do."""
+    """A Python on the host: version (major, minor), path, and what it can do; `pip` is one that can
+    install into another environment."""
 
     version: tuple[int, int]
     path: str

@@ -10,7 +10,9 @@ import json
 import platform
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Mapping
 
+from ..artifacts.store import Store
 from ..host_store import HostError, sha256_of
 from .locks import Lock, read
 
@@ -33,6 +35,13 @@ class Spec:
     environment: dict[str, str] = field(default_factory=dict)
     wheels_folder: str | None = None
     loadgen_source: str | None = None
+
+    @classmethod
+    def planned(cls, home: str, env: Mapping[str, Any], **more: Any) -> Spec:
+        """Return an environment of a plan, in which the sources are a tree of the host's store."""
+        source = env.get("loadgen_source")
+        own = {"loadgen_source": str(Store(home).tree_path(source))} if source else {}
+        return cls(**{**env, **own, **more})
 
     def locks(self) -> dict[str, Lock]:
         """Return the locked files, read."""

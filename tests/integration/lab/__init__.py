@@ -44,7 +44,8 @@ class HostSpec:
     venv: python3-venv is installed. shell: `chatty` prints text and takes 0.3 s at each login.
     sftp: `server`, `internal` or `none` (no sftp subsystem). home_mb: size in MB of a tmpfs at
     bench's home, None for the container's disk. port: of sshd; 22 keeps listening beside it.
-    groups: inventory groups. variables: inventory variables of this host.
+    groups: inventory groups. offline: the host opens no connection and has no package index of
+    this machine; it is reached by ssh only. variables: inventory variables of this host.
     """
 
     name: str
@@ -54,6 +55,7 @@ class HostSpec:
     home_mb: int | None = None
     port: int = 22
     groups: tuple[str, ...] = ("suts",)
+    offline: bool = False
     variables: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -126,7 +128,7 @@ class Lab:
         tmpfs = []
         if spec.home_mb is not None:
             tmpfs = ["--tmpfs", f"/home/bench:rw,exec,mode=0755,size={spec.home_mb}m"]
-        mounts = [f"--volume={path}:{path}:ro" for path in self.pip.mounts]
+        mounts = [f"--volume={p}:{p}:ro" for p in self.pip.mounts if not spec.offline]
         if self.pip.ca:
             mounts.append(f"--volume={self.pip.ca}:{CA_IN_HOST}:ro")
         try:
@@ -149,8 +151,7 @@ class Lab:
         public = self.key.with_suffix(".pub").read_text().strip()
         lines = [
             "set -eu",
-            f"printf '%s' '{self.pip.conf}' > /etc/pip.conf",
-            f"printf '%s' '{self.pip.environment}' >> /etc/environment",
+            *(() if spec.offline else self._package_index()),
             f"echo {uuid.uuid4().hex} > /etc/machine-id",
             "ssh-keygen -q -t ed25519 -N '' -f /etc/ssh/ssh_host_ed25519_key",
             "sed -i '/^Subsystem/d' /etc/ssh/sshd_config",
@@ -175,6 +176,12 @@ class Lab:
                 )
         return "\n".join([*lines, "touch /var/lib/lab/ready", ""])
 
+    def _package_index(self) -> list[str]:
+        return [
+            f"printf '%s' '{self.pip.conf}' > /etc/pip.conf",
+            f"printf '%s' '{self.pip.environment}' >> /etc/environment",
+        ]
+
     def _booted(self, host: Host) -> None:
         """What each start of a container changes: the address, the boot id, what ssh knows."""
         shape = "{{.State.Pid}} {{.NetworkSettings.IPAddress}}"
@@ -184,6 +191,10 @@ class Lab:
         podman("exec", host.container, "/bin/sh", "-c", f"echo {uuid.uuid4()} > {boot_id}")
         mount = ["mount", "--bind", boot_id, "/proc/sys/kernel/random/boot_id"]
         subprocess.run(["nsenter", "-t", pid, "-m", *mount], check=True, capture_output=True)
+        if host.spec.offline:
+            answers = ["-p", "tcp", "--sport", str(host.spec.port), "-j", "ACCEPT"]
+            for rule in (answers, ["!", "-o", "lo", "-j", "DROP"]):
+                self._iptables(host, "-A", "OUTPUT", *rule)
         self._learn_keys(host)
 
     def _learn_keys(self, host: Host) -> None:
@@ -237,10 +248,13 @@ class Lab:
             self.restore(name)
 
     def _firewall(self, name: str, action: str) -> None:
-        pid = podman("inspect", self.hosts[name].container, "--format", "{{.State.Pid}}")
         for chain, way in (("INPUT", "-i"), ("OUTPUT", "-o")):
-            rule = ["iptables", action, chain, "!", way, "lo", "-j", "DROP"]
-            subprocess.run(["nsenter", "-t", pid, "-n", *rule], check=True, capture_output=True)
+            self._iptables(self.hosts[name], action, chain, "!", way, "lo", "-j", "DROP")
+
+    def _iptables(self, host: Host, *rule: str) -> None:
+        pid = podman("inspect", host.container, "--format", "{{.State.Pid}}")
+        argv = ["nsenter", "-t", pid, "-n", "iptables", *rule]
+        subprocess.run(argv, check=True, capture_output=True)
 
     # -- use --------------------------------------------------------------------------------
 

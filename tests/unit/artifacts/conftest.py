@@ -5,8 +5,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import socket
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -84,3 +87,30 @@ def _git(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., str]:
         return done.stdout.strip()
 
     return run
+
+
+@pytest.fixture(name="serve")
+def _serve(git: Callable[..., str]) -> Iterator[Callable[[Path], str]]:
+    """Serve a repository by git's own server; return its address. Blobs can be left out."""
+    with contextlib.ExitStack() as running:
+
+        def start(repository: Path) -> str:
+            with socket.socket() as s:
+                s.bind(("127.0.0.1", 0))
+                port = s.getsockname()[1]
+            git(repository, "config", "uploadpack.allowFilter", "true")
+            where = ["--listen=127.0.0.1", f"--port={port}", f"--base-path={repository.parent}"]
+            argv = ["git", "daemon", "--reuseaddr", "--export-all", *where]
+            quiet = {"stderr": subprocess.DEVNULL, "start_new_session": True}
+            daemon = running.enter_context(subprocess.Popen(argv, **quiet))
+            running.callback(daemon.terminate)
+            for _try in range(200):
+                with socket.socket() as s:
+                    if s.connect_ex(("127.0.0.1", port)) == 0:
+                        break
+                if daemon.poll() is not None:
+                    pytest.skip("git has no daemon here")
+                time.sleep(0.01)
+            return f"git://127.0.0.1:{port}/{repository.name}"
+
+        yield start

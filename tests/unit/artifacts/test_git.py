@@ -5,11 +5,9 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -73,24 +71,8 @@ def names(found: Any) -> list[str]:
 
 
 @pytest.fixture(name="served")
-def _served(upstream: Path, git: Git) -> Iterator[str]:
-    """git's own server for the upstream's folder; blobs can be left out of what it sends."""
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
-    git(upstream, "config", "uploadpack.allowFilter", "true")
-    where = ["--listen=127.0.0.1", f"--port={port}", f"--base-path={upstream.parent}"]
-    argv = ["git", "daemon", "--reuseaddr", "--export-all", *where]
-    with subprocess.Popen(argv, stderr=subprocess.DEVNULL, start_new_session=True) as daemon:
-        for _try in range(200):
-            with socket.socket() as s:
-                if s.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            if daemon.poll() is not None:
-                pytest.skip("git has no daemon here")
-            time.sleep(0.01)
-        yield f"git://127.0.0.1:{port}/{upstream.name}"
-        daemon.terminate()
+def _served(upstream: Path, serve: Callable[[Path], str]) -> str:
+    return serve(upstream)
 
 
 WANTED = ["a/attr", "a/link", "a/run", "a/x/py"]

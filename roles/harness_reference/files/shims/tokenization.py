@@ -1,10 +1,10 @@
 # Copyright (c) 2026, benchfleet contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The module `tokenization` that the accuracy script of language/bert imports, from transformers.
+"""The module `tokenization` that the programs of language/bert import, from transformers.
 
 Upstream's own lies in a submodule (NVIDIA/DeepLearningExamples), and the package of this name on
-PyPI is another one. The script takes three things from it: BasicTokenizer, whitespace_tokenize and
+PyPI is another one. They take three things from it: BasicTokenizer, whitespace_tokenize and
 printable_text. The first two are in transformers, in version 5 at another place than in version 4.
 """
 
