@@ -274,22 +274,22 @@ def test_without_root_the_missing_packages_are_named(site: Site) -> None:
     done = site.role(("python_env", CALLS["python_env"] | given), user="plain")
     assert done.code == 2
     assert "root can install: python3-venv" in words(done), done.text
-    done = site.role(("dataset", CALLS["dataset"]), user="plain")
-    assert done.code == 2
-    assert "root can install: python3-venv" in words(done), done.text
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_converge_and_again(site: Site, name: str) -> None:
-    first = site.role((name, CALLS[name]))
-    # what an earlier role brought is shared, so that the last one has little left to do
-    assert changed(first) >= (0 if name == "harness_reference" else 1), first.text
-    again = site.role((name, CALLS[name]))
-    assert changed(again) == 0, again.text
-    found = facts(again)
-    assert found and all(found.values()), again.text
+def test_converge(site: Site, name: str) -> None:
+    done = site.role((name, CALLS[name]))
+    # what an earlier role brought is shared, so that the last one may have little left to do
+    assert changed(done) >= (0 if name == "harness_reference" else 1), done.text
+    found = facts(done)
+    assert found and all(found.values()), done.text
     verify = globals()[f"verify_{name}"]
     verify(site, found)
+
+
+def test_again_changes_nothing(site: Site) -> None:
+    done = site.role(*CALLS.items())
+    assert changed(done) == 0, done.text
 
 
 def verify_python_env(site: Site, found: Mapping[str, Any]) -> None:
@@ -340,11 +340,11 @@ def verify_harness_reference(site: Site, found: Mapping[str, Any]) -> None:
 
 
 def test_a_user_without_root_gets_the_same(site: Site) -> None:
-    calls = [(n, CALLS[n]) for n in ("python_env", "inference_source", "model", "dataset")]
-    assert changed(site.role(*calls, user="plain")) >= len(calls)
-    again = site.role(*calls, user="plain")
-    assert changed(again) == 0, again.text
-    found = facts(again)
+    done = site.role(
+        *((n, CALLS[n]) for n in ("inference_source", "model", "dataset")), user="plain"
+    )
+    assert changed(done) == 3, done.text
+    found = facts(done)
     assert found["dataset_location"].startswith("/home/plain/.benchfleet/derived/")
     assert site.sh(f"stat -c %U {found['model_location']}").strip() == "plain"
 
@@ -373,12 +373,6 @@ def test_models_of_the_labs_own(site: Site) -> None:
     wrong = site.role(("model", {"model_path": str(own), "model_sha256": "0" * 64}))
     assert wrong.code == 2
     assert f"has sha256 {found['model_digest']}, {'0' * 64} was asked for" in words(wrong)
-    nowhere = site.role(("model", {"model_path": "/no/such/model"}))
-    assert "/no/such/model is neither on the SUT nor on this controller" in words(nowhere)
-    none = site.role(("model", {}))
-    assert "Set one of model_benchmark, model_path, model_url and model_hf" in words(none)
-    unknown = site.role(("model", {"model_benchmark": "tiny", "model_name": "tiny-modle"}))
-    assert "tiny has no artifact tiny-modle. Did you mean tiny-model" in words(unknown)
 
 
 def test_a_dataset_on_the_host_stays_there_and_must_be_whole(site: Site) -> None:
@@ -387,7 +381,6 @@ def test_a_dataset_on_the_host_stays_there_and_must_be_whole(site: Site) -> None
     done = site.role(("dataset", given))
     assert changed(done) == 1
     assert facts(done)["dataset_location"] == "/data/own"
-    assert changed(site.role(("dataset", given))) == 0
     given["dataset_layout"] = [{"path": "list.txt", "lines": 3}]
     done = site.role(("dataset", given))
     assert done.code == 2
@@ -398,9 +391,6 @@ def test_provision_makes_ready_and_runs_nothing(site: Site) -> None:
     asked = {"benchmark": "tiny", "scenario": "Offline", "mode": "performance"}
     playbook = site.checkout / "provision.yml"
     home = {"benchfleet_home": "/home/bench/another"}
-    check = site.play(playbook, "--check", **asked, **home)
-    assert changed(check) == 1
-    assert re.search(r"dataset +tiny-cases +missing", check.text), check.text
     first = site.play(playbook, **asked, **home)
     assert changed(first) == 1, first.text
     for row in (r"environment +tiny-cpu-\w+ +built", r"dataset +tiny-cases +made +8 B"):
@@ -412,6 +402,3 @@ def test_provision_makes_ready_and_runs_nothing(site: Site) -> None:
     assert site.sh("ls /home/bench/another").split() == [
         *("artifacts", "derived", "envs", "hosts", "logs", "src"),
     ]
-    refused = site.play(playbook, **asked, backend="pythom")
-    assert refused.code == 2
-    assert "NOT READY: roles backend=pythom is not one of tiny's" in words(refused), refused.text

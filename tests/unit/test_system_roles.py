@@ -14,7 +14,6 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 
 ROOT = Path(__file__).resolve().parents[2]
-ROLES = ("host_base", "system_tuning", "nvidia_driver", "rocm", "container_runtime")
 MAPPED = ("host_base", "nvidia_driver", "rocm", "container_runtime")
 FAMILIES = ("Debian", "RedHat", "Suse")
 
@@ -84,25 +83,6 @@ def variables(role: str, name: str, facts: dict[str, Any], **given: Any) -> Temp
 
 def render(templar: Templar, name: str) -> Any:
     return templar.template(trust_as_template("{{ " + name + " }}"))
-
-
-@pytest.mark.parametrize("role", ROLES)
-def test_defaults_agree_with_the_argument_specs(role: str) -> None:
-    specs = read(ROOT / "roles" / role / "meta" / "argument_specs.yml")["argument_specs"]
-    said = {n: o["default"] for n, o in specs["main"]["options"].items() if "default" in o}
-    assert said == read(ROOT / "roles" / role / "defaults" / "main.yml")
-    for name, option in specs["main"]["options"].items():
-        assert name.startswith(f"{role}_")
-        assert option["description"] and option["type"]
-        assert option.get("required") or "default" in option
-
-
-@pytest.mark.parametrize("role", ROLES)
-def test_readme_has_a_row_for_each_variable(role: str) -> None:
-    folder = ROOT / "roles" / role
-    specs = read(folder / "meta" / "argument_specs.yml")["argument_specs"]["main"]["options"]
-    text = (folder / "README.md").read_text(encoding="utf-8")
-    assert [row.split("`")[1] for row in text.splitlines() if row.startswith("| `")] == list(specs)
 
 
 @pytest.mark.parametrize("role", ["nvidia_driver", "rocm"])
