@@ -22,7 +22,7 @@ unit: .venv-test
 	@.venv-test/bin/python tests/run unit
 
 integration: .venv-test
-	@.venv-test/bin/python tests/run integration provisioning packaging
+	@.venv-test/bin/python tests/run integration provisioning fleet packaging
 
 .PHONY: .venv-test
 .venv-test:

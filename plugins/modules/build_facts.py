@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: build_facts
 short_description: Read what wheels and packages a host would need to build environments
-version_added: 0.2.0
+version_added: 0.1.0
 author: benchfleet contributors (@benchfleet)
 description:
   - Tells for each environment of the host's cells which Python it would be built with, and which

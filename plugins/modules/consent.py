@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: consent
 short_description: Record a consent to a licence
-version_added: 0.2.0
+version_added: 0.1.0
 author: benchfleet contributors (@benchfleet)
 description:
   - Records once in C(consents.json) of the results folder who agreed to the terms that an artifact

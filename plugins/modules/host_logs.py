@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: host_logs
 short_description: Bring the ends of a host's logs to the controller
-version_added: 0.2.0
+version_added: 0.1.0
 author: benchfleet contributors (@benchfleet)
 description:
   - Reads the newest logs below the home folder, up to 1 MiB of each, the state file and the

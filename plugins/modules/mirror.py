@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: mirror
 short_description: Fill the controller's store for hosts and controllers without internet
-version_added: 0.2.0
+version_added: 0.1.0
 author: benchfleet contributors (@benchfleet)
 description:
   - Brings every artifact that the cells of a plan need into the controller's store, and the wheels

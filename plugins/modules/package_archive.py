@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: package_archive
 short_description: Collect packages of an operating system for hosts without internet
-version_added: 0.2.0
+version_added: 0.1.0
 author: benchfleet contributors (@benchfleet)
 description:
   - Downloads packages and everything they depend on from the repositories of a connected host, and

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: preflight
 short_description: Check a host before hours are spent there
-version_added: 0.2.0
+version_added: 0.1.0
 author: benchfleet contributors (@benchfleet)
 description:
   - Compares what the cells that must run on a host need with what the host has, such as disk,

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: preflight_report
 short_description: Show what the preflight found on all hosts
-version_added: 0.2.0
+version_added: 0.1.0
 author: benchfleet contributors (@benchfleet)
 description:
   - Prints one table of the checks that are not well, of all checks with C(-v), and writes all of

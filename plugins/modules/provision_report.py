@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: provision_report
 short_description: Show what provisioning made ready on all hosts
-version_added: 0.2.0
+version_added: 0.1.0
 author: benchfleet contributors (@benchfleet)
 description:
   - Prints one table of the environments and artifacts that the cells of the session need, and why

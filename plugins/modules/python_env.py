@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: python_env
 short_description: Build a locked Python environment
-version_added: 0.2.0
+version_added: 0.1.0
 author: benchfleet contributors (@benchfleet)
 description:
   - Builds a virtual environment from hash-locked requirements below O(home), with uv where the host

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: support_bundle
 short_description: Make one redacted archive for a bug report
-version_added: 0.2.0
+version_added: 0.1.0
 author: benchfleet contributors (@benchfleet)
 description:
   - Takes the versions of the controller, the latest request's outcomes and preflight, the small

@@ -11,11 +11,13 @@ from pathlib import Path
 COLLECTION = Path("ansible_collections") / "benchfleet" / "mlperf"
 MINUTE = 60
 TYPED = ("modules", "module_utils", "plugin_utils")
-# These do not measure on this machine, so they run beside the ones that take its measurement lock.
-PROVISIONING = tuple(
-    f"tests/integration/test_{name}.py"
-    for name in ("reference", "offline", "roles", "system_roles", "cache")
-)
+# The tests that need a lab, in parts that may run side by side: only those of no part here measure
+# on this machine itself, under its measurement lock.
+PARTS = {
+    "provisioning": ("reference", "offline", "roles", "system_roles", "cache"),
+    "fleet": ("control_faults", "fleet", "lab"),
+    "packaging": ("packaging",),
+}
 
 
 @dataclass(frozen=True)
@@ -46,14 +48,16 @@ def bars(checkout: Path) -> list[Bar]:
     """Every bar, the long ones first: they decide when the last one ends."""
     cache = str(checkout / ".cache")
     typed = [str(COLLECTION / "plugins" / part) for part in TYPED]
-    packaging = "tests/integration/test_packaging.py"
-    apart = [f"--ignore={path}" for path in (packaging, *PROVISIONING)]
+    parts = {
+        part: [f"tests/integration/test_{name}.py" for name in names]
+        for part, names in PARTS.items()
+    }
+    apart = [f"--ignore={path}" for paths in parts.values() for path in paths]
     scripts = (".ci/run", ".ci/venv")
     return [
         _pytest("integration", 15 * MINUTE, "tests/integration", *apart),
-        _pytest("provisioning", 15 * MINUTE, *PROVISIONING),
+        *(_pytest(part, 15 * MINUTE, *paths) for part, paths in parts.items()),
         Bar("sanity", ("python", "tests/quality/sanity.py"), limit_s=15 * MINUTE),
-        _pytest("packaging", 10 * MINUTE, packaging),
         _pytest("unit", 10 * MINUTE, "tests/unit"),
         Bar("ansible-lint", ("ansible-lint", "--offline", "--profile", "production", "-q")),
         Bar(
