@@ -14,7 +14,7 @@ TYPED = ("modules", "module_utils", "plugin_utils")
 # The tests that need a lab, in parts that may run side by side: only those of no part here measure
 # on this machine itself, under its measurement lock.
 PARTS = {
-    "provisioning": ("reference", "offline", "roles", "system_roles", "cache"),
+    "provisioning": ("reference", "offline", "roles", "system_roles", "cache", "upstream"),
     "fleet": ("control_faults", "fleet", "lab"),
     "packaging": ("packaging",),
 }
