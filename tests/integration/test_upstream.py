@@ -1,7 +1,7 @@
 """The real reference harnesses of mlcommons/inference, over ssh, on stand-ins for the models.
 
 Needs BENCHFLEET_INFERENCE_REPO, a clone of mlcommons/inference. The models have the true names and
-shapes of inputs and outputs and no training; the datasets are made here. Nothing of it could enter a
+shapes of inputs and outputs and no training; the datasets are made here. None of it could enter a
 submission: a model of the lab's own makes runs of no MLPerf benchmark.
 """
 
