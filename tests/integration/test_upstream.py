@@ -153,7 +153,6 @@ def test_resnet50_in_its_four_scenarios(lab: Lab, tmp_path: Path) -> None:
         scenario=scenarios,
         model_path=str(models.colours(tmp_path / "colours.onnx")),
         dataset_path=str(imagenet(tmp_path / "imagenet")),
-        target_qps=50,
     )
     check(made, scenarios)
     for name in scenarios:
@@ -171,7 +170,6 @@ def test_bert(lab: Lab, tmp_path: Path) -> None:
         model_path=str(bert(tmp_path / "bert.onnx")),
         dataset_path=str(questions),
         benchfleet_artifact_paths={"bert-vocab": str(vocabulary)},
-        target_qps=50,
     )
     check(made, scenarios)
     for name in scenarios:
