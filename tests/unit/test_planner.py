@@ -62,6 +62,17 @@ def test_models_of_the_users_multiply_cells_and_have_no_target_to_reach() -> Non
     assert own["target"] > 0
 
 
+def test_a_host_must_have_what_is_stated_for_the_reference_model_and_dataset() -> None:
+    asked = {"benchmark": "dlrm-v2", "implementation": "reference"}
+    stated = CATALOG.get("benchmarks", "dlrm-v2")["resources"]
+    assert one(**asked)["resources"] == stated
+    assert one(**asked, dataset_path="/d")["resources"] == stated | {"disk_gb": None}
+    assert one(**asked, model_path="/m/small")["resources"] is None
+    debug = one(**asked, variant="debug")["resources"]
+    assert debug["memory_gb"] is None
+    assert debug["accelerators"] == 0 < stated["accelerators"]
+
+
 def test_defaults_are_the_embedded_benchmark_in_all_scenarios_and_modes() -> None:
     scenarios = ("SingleStream", "MultiStream", "Offline", "Server")
     wanted = [(s, m) for s in scenarios for m in ("performance", "accuracy")]
