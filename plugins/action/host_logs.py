@@ -8,20 +8,15 @@ from __future__ import annotations
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
-from ansible.plugins.action import ActionBase
 
 from ..plugin_utils import host_logs, probe_script
 from ..plugin_utils.errors import BenchfleetError
 from ..plugin_utils.results import Results
-from ..plugin_utils.stage import text_of
+from ..plugin_utils.stage import HostAction
 
 
-class ActionModule(ActionBase):
+class ActionModule(HostAction):
     """Read through the connection, as the probe does."""
-
-    TRANSFERS_FILES = False
-    _supports_check_mode = True
-    _supports_async = False
 
     def run(
         self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
@@ -39,14 +34,8 @@ class ActionModule(ActionBase):
         host = str((task_vars or {}).get("inventory_hostname"))
         where = host_logs.folder(Results(given["results"]).root, host)
         try:
-            _code, out, _err = self._command(probe_script.command(given["home"], []))
-            kept = host_logs.keep_all(self._command, probe_script.parse(out), where)
+            _code, out, _err = self.command(probe_script.command(given["home"], []))
+            kept = host_logs.keep_all(self.command, probe_script.parse(out), where)
         except (BenchfleetError, OSError) as e:
             raise AnsibleActionFail(str(e)) from None
         return {"changed": False, "files": [str(path) for path in kept]}
-
-    def _command(self, text: str) -> tuple[int, str, str]:
-        if not self._connection.connected:
-            self._connection._connect()
-        code, out, err = self._connection.exec_command(text, sudoable=False)
-        return code, text_of(out), text_of(err)

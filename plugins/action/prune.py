@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
-from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible.utils.vars import load_extra_vars
 
@@ -20,7 +19,7 @@ from ..plugin_utils.catalog import Catalog
 from ..plugin_utils.errors import BenchfleetError
 from ..plugin_utils.preflight import gb
 from ..plugin_utils.results import Results
-from ..plugin_utils.stage import module_result, printable, text_of
+from ..plugin_utils.stage import HostAction, module_result, printable
 from ..plugin_utils.table import count
 
 MODULE = "benchfleet.mlperf.prune"
@@ -29,13 +28,10 @@ _MOST_LINES = 20
 display = Display()
 
 
-class ActionModule(ActionBase):
+class ActionModule(HostAction):
     """Choose by what is stored here; a host that has nothing to lose is not connected to."""
 
-    TRANSFERS_FILES = False
     _requires_connection = False
-    _supports_check_mode = True
-    _supports_async = False
 
     def run(
         self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
@@ -96,11 +92,8 @@ class ActionModule(ActionBase):
         return sizes
 
     def _there(self, home: str, own: dict[str, str], variables: dict[str, Any]) -> dict[str, Any]:
-        if not self._connection.connected:
-            self._connection._connect()
-        script = probe_script.command(home, [])
-        _code, out, _err = self._connection.exec_command(script, sudoable=False)
-        arguments = {"host_dir": probe_script.parse(text_of(out)).host_dir, "runs": own}
+        _code, out, _err = self.command(probe_script.command(home, []))
+        arguments = {"host_dir": probe_script.parse(out).host_dir, "runs": own}
         return module_result(
             self._execute_module(module_name=MODULE, module_args=arguments, task_vars=variables)
         )
