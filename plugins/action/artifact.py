@@ -12,7 +12,6 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 
-from ..module_utils.artifacts.base import Access
 from ..module_utils.artifacts.store import Store
 from ..plugin_utils import consents, derived, network, probe_script, supply, transfer, work
 from ..plugin_utils.catalog import Catalog
@@ -25,7 +24,7 @@ from ..plugin_utils.stage import HostAction, module_result
 
 MODULE = "benchfleet.mlperf.artifact"
 HOST_HALF = "benchfleet.mlperf.provision"  # what cells need is received by the same code
-_TEXTS = ("name", "sha256", "backend", "round", "catalog_path", "pip_index_url", "mirror")
+_TEXTS = ("name", "sha256", "backend", "round", "catalog_path")
 _SPEC: dict[str, Any] = {
     "store": {"type": "str", "required": True, "aliases": ["home"]},
     "state": {"type": "str", "choices": ["present"], "default": "present"},
@@ -36,16 +35,12 @@ _SPEC: dict[str, Any] = {
     "controller_store": {"type": "path", "default": "~/.cache/benchfleet"},
     "results": {"type": "path", "default": "./results"},
     "inference_repo": {"type": "str", "default": Lab.inference_repo},
-    "ca_bundle": {"type": "str", "default": ""},
-    "hf_endpoint": {"type": "str", "default": network.OPTIONS["hf_endpoint"]},
+    **network.ACCESS_SPEC,
     "python": {"type": "str", "default": "auto"},
     **{n: {"type": "str", "default": ""} for n in _TEXTS},
-    **{n: {"type": "dict", "default": {}} for n in ("artifact_paths", "proxy", "environment")},
+    "artifact_paths": {"type": "dict", "default": {}},
     **{n: {"type": "list", "elements": "dict", "default": []} for n in ("origins", "layout")},
-    **{
-        n: {"type": "list", "elements": "str", "default": []}
-        for n in ("tags", "patches", "pip_extra_index_urls")
-    },
+    **{n: {"type": "list", "elements": "str", "default": []} for n in ("tags", "patches")},
 }
 
 
@@ -73,8 +68,7 @@ class ActionModule(HostAction):
         agreed = frozenset(consents.given(given["results"]))
         lab = Lab(given["artifact_paths"], agreed, given["inference_repo"])
         asked = single(given, catalog, lab)
-        here = settings.here(goods.store.root / "ca")
-        access = Access(given["hf_endpoint"], given["mirror"], here)
+        access = network.access(given, settings, goods.store.root)
         transfer.check_sftp(self._connection)
         paths = sorted({w["where"] for w in asked.needs.values() if w["origin"] == "path"})
         _code, out, _err = self.command(probe_script.command(given["store"], paths))

@@ -12,7 +12,6 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-from ..module_utils.artifacts.base import Access
 from ..module_utils.artifacts.store import Store
 from ..plugin_utils import consents, mirror, network
 from ..plugin_utils.catalog import Catalog
@@ -44,13 +43,7 @@ class ActionModule(ActionBase):
                 "store": {"type": "path", "required": True},
                 "targets": {"type": "list", "elements": "str", "default": []},
                 "packages": {"type": "dict", "default": {}},
-                "proxy": {"type": "dict", "default": {}},
-                "ca_bundle": {"type": "str", "default": ""},
-                "pip_index_url": {"type": "str", "default": ""},
-                "pip_extra_index_urls": {"type": "list", "elements": "str", "default": []},
-                "environment": {"type": "dict", "default": {}},
-                "hf_endpoint": {"type": "str", "default": network.OPTIONS["hf_endpoint"]},
-                "mirror": {"type": "str", "default": ""},
+                **network.ACCESS_SPEC,
             }
         )
         store = Store(given["store"])
@@ -71,12 +64,11 @@ class ActionModule(ActionBase):
         session = Session(given["session"])
         common = session.common()
         targets = [Target.parse(t) for t in given["targets"]]
-        here = network.Settings.of(given).here(store.root / "ca")
         filler = Filler(
             store,
             Catalog(common["catalog_path"]),
             Lab({}, frozenset(consents.given(Path(common["results"])))),
-            Access(given["hf_endpoint"], given["mirror"], here),
+            network.access(given, network.Settings.of(given), store.root),
             lambda line: display.display(f"  {printable(line)}"),
             bool(self._task.check_mode),
         )

@@ -59,11 +59,7 @@ class ActionModule(ActionBase):
                 "calibrate": {"type": "bool", "default": False},
                 "store": {"type": "str", "default": "~/.cache/benchfleet"},
                 "inference_repo": {"type": "str", "default": Lab.inference_repo},
-                "proxy": {"type": "dict", "default": {}},
-                "ca_bundle": {"type": "str", "default": ""},
-                "pip_index_url": {"type": "str", "default": ""},
-                "pip_extra_index_urls": {"type": "list", "elements": "str", "default": []},
-                "environment": {"type": "dict", "default": {}},
+                **network.SPEC,
             }
         )
         try:

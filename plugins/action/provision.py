@@ -66,7 +66,7 @@ class ActionModule(Stage):
         if self._task.check_mode:
             return first
         answer = deliver(self._connection, home, goods, first, run)
-        access = _access(options, settings, goods)
+        access = network.access(options, settings, goods.store.root)
         more = {} if "fault" in answer else self._kits(host, answer, arguments, goods.store, access)
         if more:
             answer = self._with_kits(more, answer, arguments, goods, home, run)
@@ -165,7 +165,7 @@ class ActionModule(Stage):
         Without `spec` the host waits for what the controller sends.
         """
         catalog = Catalog(common["catalog_path"])
-        access = _access(options, settings, goods)
+        access = network.access(options, settings, goods.store.root)
         downloads = options["downloads"] if options["internet"] else "controller"
         wanted: dict[str, dict[str, Any]] = {}
         for place, what in _artifacts(items):
@@ -190,11 +190,6 @@ def _with_advice() -> Iterator[None]:
         yield
     except BenchfleetError as e:
         raise BenchfleetError(f"{e} {FILL}") from None
-
-
-def _access(options: Mapping[str, Any], settings: network.Settings, goods: Goods) -> Access:
-    here = settings.here(goods.store.root / "ca")
-    return Access(options["hf_endpoint"], options["mirror"], here)
 
 
 def _artifacts(items: list[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:

@@ -40,11 +40,7 @@ class ActionModule(ActionBase):
                 "wheels_folder": {"type": "str", "default": ""},
                 "home": {"type": "str", "default": "~/.benchfleet"},
                 "python": {"type": "str", "default": "auto"},
-                "environment": {"type": "dict", "default": {}},
-                "proxy": {"type": "dict", "default": {}},
-                "ca_bundle": {"type": "str", "default": ""},
-                "pip_index_url": {"type": "str", "default": ""},
-                "pip_extra_index_urls": {"type": "list", "elements": "str", "default": []},
+                **network.SPEC,
                 "catalog_path": {"type": "str", "default": ""},
             }
         )

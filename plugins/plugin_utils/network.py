@@ -19,17 +19,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..module_utils.artifacts.base import Access
 from .errors import BenchfleetError, nearest
 
-OPTIONS: dict[str, Any] = {
-    "proxy": {},
-    "ca_bundle": "",
-    "pip_index_url": "",
-    "pip_extra_index_urls": [],
-    "environment": {},
-    "hf_endpoint": "https://huggingface.co",
-    "mirror": "",
+# The options of a task that `Settings.of` reads, and those that `Access` takes beside them.
+SPEC: dict[str, Any] = {
+    "proxy": {"type": "dict", "default": {}},
+    "ca_bundle": {"type": "str", "default": ""},
+    "pip_index_url": {"type": "str", "default": ""},
+    "pip_extra_index_urls": {"type": "list", "elements": "str", "default": []},
+    "environment": {"type": "dict", "default": {}},
 }
+ACCESS_SPEC: dict[str, Any] = {
+    **SPEC,
+    "hf_endpoint": {"type": "str", "default": Access.hf_endpoint},
+    "mirror": {"type": "str", "default": ""},
+}
+OPTIONS: dict[str, Any] = {name: option["default"] for name, option in ACCESS_SPEC.items()}
 _PROXIES = {"http": "http_proxy", "https": "https_proxy", "no": "no_proxy"}
 _CA_VARIABLES = (
     *("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO", "PIP_CERT"),
@@ -108,6 +114,11 @@ class Settings:
         if self.pip_extra_index_urls:
             found["PIP_EXTRA_INDEX_URL"] = found["UV_INDEX"] = " ".join(self.pip_extra_index_urls)
         return {**found, **self.environment}
+
+
+def access(options: Mapping[str, Any], settings: Settings, store: Path) -> Access:
+    """Return how the controller, whose store is the folder `store`, reaches origins."""
+    return Access(options["hf_endpoint"], options["mirror"], settings.here(store / "ca"))
 
 
 def _certificates(path: str) -> str:
