@@ -21,7 +21,7 @@ def local(tmp_path: Path) -> Local:
 
 
 def test_a_failed_check_refuses_before_anything_is_done(local: Local) -> None:
-    done = local.bench(*TOO_MUCH, preflight_only=True)
+    done = local.bench(*TOO_MUCH, preflight_only=True, rerun=True)
     assert done.code == 2, done.text
     assert not {"Provision", "Start"}.intersection(done.tasks)
     assert "1 refused" in done.text
@@ -31,7 +31,7 @@ def test_a_failed_check_refuses_before_anything_is_done(local: Local) -> None:
     (report,) = (local.results / "preflight").glob("*.json")
     checks = json.loads(report.read_text())["hosts"]["localhost"]["checks"]
     assert {c["name"] for c in checks} >= {"disk", "clock", "logout"}
-    done = local.bench(*TOO_MUCH)
+    done = local.bench(*TOO_MUCH, rerun=True)
     assert done.code == 2, done.text
     (cell,) = local.outcomes()
     assert cell["outcome"] == "refused"
@@ -40,7 +40,7 @@ def test_a_failed_check_refuses_before_anything_is_done(local: Local) -> None:
 
 
 def test_a_ready_host_is_said_to_be_ready(local: Local) -> None:
-    done = local.bench(preflight_only=True)
+    done = local.bench(preflight_only=True, rerun=True)
     assert done.code == 0, done.text
     assert "the host is ready" in done.text
     assert not local.runs()
