@@ -221,15 +221,13 @@ def upstream(root: Path, **asked: Any) -> tuple[dict[str, Any], dict[str, Any], 
     return item, payloads, {"artifacts": ready}
 
 
-@pytest.mark.parametrize(("devices", "gpus"), [([], "1"), (["0", "3"], "2")])
-def test_upstream_is_told_of_as_many_gpus_as_the_sut_has(
-    tmp_path: Path, devices: list[str], gpus: str
-) -> None:
-    asked = {"benchmark": "llama3.1-8b", "device": "cuda", "model_path": "/m", "dataset_path": "/d"}
-    item, payloads, ready = upstream(tmp_path, **asked)
-    item["cell"]["devices"] = devices
-    made = start._spec(item, {"payloads": payloads}, PROBE, ready, CATALOG, LIMITS)
-    assert f"--tensor-parallel-size={gpus}" in made["argv"]
+@pytest.mark.parametrize(("devices", "gpus"), [([], 8), (["0", "3"], 2)])
+def test_upstream_is_told_of_as_many_gpus_as_the_sut_names(devices: list[str], gpus: int) -> None:
+    values = {"gpus": 8, "dtype": "float16"}
+    cell = {"devices": devices, "recipe": {"values": values}}
+    assert start._values(cell) == {"gpus": gpus, "dtype": "float16"}
+    assert values["gpus"] == 8
+    assert "gpus" not in start._values(cell | {"recipe": {"values": {"threads": 1}}})
 
 
 def test_a_cell_of_upstreams_harness_becomes_commands(tmp_path: Path) -> None:
