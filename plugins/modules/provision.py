@@ -399,7 +399,9 @@ def _derive(
             python=python_env.facts(str(store.root), entry["env"])["python"],
         )
         found = derive.find(store, recipe)
-        if found is None and not check and not waiting:
+        lacking = derive.missing_programs(entry["derive"]) if found is None else []
+        result["missing_packages"] = list(dict.fromkeys([*result["missing_packages"], *lacking]))
+        if found is None and not check and not waiting and not lacking:
             found = derive.make(store, recipe, environment)
     if found:
         _is_here(store, entry["identity"], found, result)

@@ -99,7 +99,7 @@ WORDS = set(
 # Read by the runtimes, not by upstream's code.
 RUNTIME_VARIABLES = re.compile(
     r"CUDA_VISIBLE_DEVICES|HOME|LD_PRELOAD|NLTK_DATA|PYTHONPATH|https?_proxy"
-    r"|(OMP|TORCH|HF|VLLM|KMP)_\w+"
+    r"|(OMP|TORCH|HF|VLLM|KMP|YOLO)_\w+"
 )
 
 

@@ -74,6 +74,12 @@ class Recipe:
         }
 
 
+def missing_programs(what: Mapping[str, Any]) -> list[str]:
+    """Return the programs of the system that the catalog's `derive` names and this host lacks; the
+    packages that bring them have the same names."""
+    return [p for p in what.get("programs") or () if not shutil.which(p, path=os.defpath)]
+
+
 def find(store: Store, recipe: Recipe) -> Obtained | None:
     """Return the artifact where it was made before and is unchanged, else None."""
     return _find(store, _folder(store, recipe))

@@ -209,3 +209,8 @@ def test_two_at_once_make_it_once(store: Store, recipe: derive.Recipe, tmp_path:
     assert other.wait(20) == 0
     assert not found[0].changed
     assert times(tmp_path) == 1
+
+
+def test_a_program_that_the_host_lacks_is_named() -> None:
+    assert derive.missing_programs({"programs": ["sh", "no-such-program"]}) == ["no-such-program"]
+    assert derive.missing_programs({}) == []
