@@ -243,7 +243,9 @@ def test_official_benchmarks_are_whole(name: str) -> None:
     if benchmark["kind"] == "mlperf":
         assert {"reference", "resources"} <= set(benchmark)
         assert benchmark["expected_s"]["accuracy"] > 0
-        assert benchmark["test"]["min_duration_ms"] == 10000
+        # upstream's harness of yolo overwrites the duration that it is given
+        usual = 600000 if name == "yolo" else 10000
+        assert benchmark["test"]["min_duration_ms"] == usual
 
 
 @each_benchmark
