@@ -195,20 +195,12 @@ def _where(
         "scenario_lower": cell["scenario"].lower(),
         "cache": f"{probe['host_dir']}/cache/{cell['catalog_benchmark']}-{of_data}",
         "token_dtype": TOKEN_DTYPE,
-        **_values(cell),
+        **cell["recipe"]["values"],
         **paths,
     }
     if "tree" in paths:
         where["folder"] = f"{paths['tree']}/{cell['recipe']['source']['folder']}"
     return where
-
-
-def _values(cell: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a recipe's values; `gpus` is the number of the SUT's devices where it names them."""
-    values = dict(cell["recipe"]["values"])
-    if "gpus" in values and cell["devices"]:
-        values["gpus"] = len(cell["devices"])
-    return values
 
 
 def _environment(

@@ -151,15 +151,19 @@ def make(context: Context, model: Model, scenario: str, mode: str) -> Cell:
 
 
 def _resolved(context: Context, how: Recipe) -> dict[str, Any]:
-    """Return the recipe as the cell carries it: the source at a commit, the number of samples."""
+    """Return the recipe as the cell carries it: the source at a commit, the number of samples, and
+    of GPUs where the SUT names its devices."""
     plain = how.as_dict()
     if plain["source"]:
         commit = plain["source"]["commit"] or context.round["inference_commit"]
         plain["source"]["commit"] = commit
     dataset = context.benchmark["dataset"]
-    plain["values"] = dict(
+    values = dict(
         plain["values"], samples=context.request.samples or (dataset or {}).get("samples") or 0
     )
+    if "gpus" in values and context.sut.devices:
+        values["gpus"] = len(context.sut.devices)
+    plain["values"] = values
     return plain
 
 

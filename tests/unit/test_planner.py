@@ -364,3 +364,16 @@ def test_the_catalog_is_not_changed_by_planning(tmp_path: Path) -> None:
         cell["rules"]["accuracy"].clear()
         cell["options"].clear()
     assert canonical(catalog.get("benchmarks", "digits")) == before
+
+
+@pytest.mark.parametrize(("devices", "gpus"), [([], 8), (["0", "3"], 2)])
+def test_upstream_is_told_of_as_many_gpus_as_the_sut_names(devices: list[str], gpus: int) -> None:
+    hosts = {"node": {"benchfleet_suts": [{"name": "node", "devices": devices}]}}
+    asked = {"implementation": "reference", "device": "cuda", "division": "open"}
+    asked |= {"scenario": "Offline", "mode": "performance", "round": "v6.0"}
+    (cell,) = plan(hosts, benchmark="llama3.1-405b", **asked)
+    values = cell["recipe"]["values"]
+    assert (values["gpus"], values["dtype"]) == (gpus, "float16")
+    assert CATALOG.get("benchmarks", "llama3.1-405b")["reference"]["values"]["gpus"] == 8
+    (other,) = plan(hosts, benchmark="bert", **asked)
+    assert "gpus" not in other["recipe"]["values"]

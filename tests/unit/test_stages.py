@@ -221,15 +221,6 @@ def upstream(root: Path, **asked: Any) -> tuple[dict[str, Any], dict[str, Any], 
     return item, payloads, {"artifacts": ready}
 
 
-@pytest.mark.parametrize(("devices", "gpus"), [([], 8), (["0", "3"], 2)])
-def test_upstream_is_told_of_as_many_gpus_as_the_sut_names(devices: list[str], gpus: int) -> None:
-    values = {"gpus": 8, "dtype": "float16"}
-    cell = {"devices": devices, "recipe": {"values": values}}
-    assert start._values(cell) == {"gpus": gpus, "dtype": "float16"}
-    assert values["gpus"] == 8
-    assert "gpus" not in start._values(cell | {"recipe": {"values": {"threads": 1}}})
-
-
 def test_a_cell_of_upstreams_harness_becomes_commands(tmp_path: Path) -> None:
     asked = {"benchmark": "resnet50", "model_path": "/m", "dataset_path": "/d", "batch_size": 3}
     item, payloads, ready = upstream(tmp_path, **asked)
